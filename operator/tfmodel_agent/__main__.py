@@ -1,0 +1,45 @@
+"""`python -m tfmodel_agent run`: the sidecar of every model server pod."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from aiohttp import web
+
+from tfmodel_agent import loop, settings
+from tfmodel_agent.web import application
+from tfmodel_serving import json_logging
+
+
+async def run(configured: settings.Settings) -> None:
+    """Run one agent until SIGTERM; the end of any part of it ends the process."""
+    agent = loop.Agent(configured)
+    runner = web.AppRunner(application(agent), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, configured.host, configured.port).start()
+    working = asyncio.create_task(agent.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, working.cancel)
+    logging.getLogger(__name__).info("Agent started", extra={"server": configured.server, "port": configured.port})
+    try:
+        await working
+    except asyncio.CancelledError:
+        logging.getLogger(__name__).info("Agent stopped")
+    finally:
+        await runner.cleanup()
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["run", *arguments]:
+            json_logging.configure()
+            asyncio.run(run(settings.parse(arguments)))
+        case _:
+            sys.exit("usage: python -m tfmodel_agent run --config DIR --view DIR [--server HOST:PORT] [--port N]")
+
+
+if __name__ == "__main__":
+    main()

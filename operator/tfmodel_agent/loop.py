@@ -1,0 +1,141 @@
+"""The loop: read the mounted files, look at the volume and the server, take the next safe step, publish the state.
+
+All decisions are in :mod:`tfmodel_agent.steps`; this module only carries facts in and effects out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+
+from tfmodel_agent import history as memory
+from tfmodel_agent import modelserver, mounted, steps, view
+from tfmodel_agent.report import report
+from tfmodel_agent.settings import Settings
+from tfmodel_serving import model_config, saved_model
+from tfmodel_serving.state import AgentState
+
+IDLE_SECONDS = 1.0
+MOVING_SECONDS = 0.2
+SOURCE_LOOK_SECONDS = 1.0
+"""Pause between two looks at a volume: a version is verified when its files are equal in two looks."""
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """One agent and what it remembers; :attr:`state` is always the truth of the last look."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = AgentState(settings.pod_uid, config_hash="", ready=False, settled=False, step="starting")
+        self.suspect = ""
+        self._server = modelserver.ModelServer(settings.server)
+        self._view = view.View(settings.view)
+        self._mounted = mounted.Mounted(hash="")
+        self._history = memory.History()
+        self._looks: dict[str, dict[int, saved_model.Look]] = {}
+        self._wanted: tuple[steps.Wanted, ...] = ()
+        self._looked_at = float("-inf")
+        self._reload: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            while True:
+                await self._once()
+                await asyncio.sleep(IDLE_SECONDS if self.state.settled else MOVING_SECONDS)
+        finally:
+            if self._reload:
+                self._reload.cancel()
+            await self._server.close()
+
+    async def _once(self) -> None:
+        config_message = self._read_mounted()
+        now = time.monotonic()
+        if now - self._looked_at >= SOURCE_LOOK_SECONDS:
+            self._wanted = tuple([await self._look_at_source(model) for model in self._mounted.models])
+            self._looked_at = now
+        self._finish_reload()
+        seen = await self._server.look({model.name for model in self._mounted.models} | set(self._history.pushed or {}))
+        now = time.monotonic()
+        fingerprints = {(one.model.name, version): mark for one in self._wanted for version, mark in one.fingerprints.items()}
+        self._history = memory.look(self._history, seen, fingerprints, now)
+        step = steps.next_step(self._wanted, seen, self._history, now)
+        self._take(step, now)
+        self.suspect = step.suspect
+        self._publish(seen, step, config_message, now)
+
+    def _read_mounted(self) -> str:
+        """Take over the mounted files if they can be used; return why not, else ``""``."""
+        try:
+            found = mounted.read(self.settings.config)
+        except mounted.MountedConfigInvalid as error:
+            return str(error)
+        if found != self._mounted:
+            log.info("Mounted config changed", extra={"hash": found.hash, "models": [model.name for model in found.models]})
+            self._mounted = found
+            self._looked_at = float("-inf")
+        return ""
+
+    async def _look_at_source(self, model: model_config.Model) -> steps.Wanted:
+        """Judge the versions of one model; what an unreadable source held before isn't known any more."""
+        before = self._looks.get(model.name, {})
+        try:
+            looks = await asyncio.to_thread(saved_model.look, model.base_path)
+        except saved_model.SourceUnavailable as error:
+            return steps.Wanted(model, source_message=str(error))
+        self._looks[model.name] = looks
+        findings = {version: saved_model.settle(look, before.get(version)) for version, look in looks.items()}
+        return steps.Wanted(model, findings, {version: look.fingerprint for version, look in looks.items()})
+
+    def _take(self, step: steps.Step, now: float) -> None:
+        if step.suspect and not self._history.suspect:
+            log.error("Model server is suspect and must be restarted", extra={"reason": step.suspect})
+            self._history = memory.suspected(self._history, step.suspect)
+        if step.push is None:
+            return
+        log.info("Reloading the model server", extra={"change": step.reason})
+        self._link(step.push)
+        models = [
+            model_config.Model(name, self._view.base_path(name), model_config.Specific(tuple(served.versions)), served.labels)
+            for name, served in step.push.items()
+        ]
+        self._history = memory.sent(self._history, step.push, now)
+        self._reload = asyncio.create_task(self._server.reload(models))
+
+    def _link(self, push: Mapping[str, memory.Served]) -> None:
+        base_paths = {one.model.name: one.model.base_path for one in self._wanted}
+        for name, served in push.items():
+            for version in served.versions:
+                look = self._looks.get(name, {}).get(version)
+                if look is not None:  # without a look it serves already, and its link is there
+                    self._view.link(name, version, f"{base_paths[name]}/{look.directory}")
+
+    def _finish_reload(self) -> None:
+        if self._reload is None or not self._reload.done():
+            return
+        task, self._reload = self._reload, None
+        now = time.monotonic()
+        try:
+            task.result()
+        except modelserver.ReloadRefused as error:
+            log.error("Model server refused the reload", extra={"answer": str(error)})
+            self._history = memory.doubted(self._history, now)
+            if error.poisoned:
+                self._history = memory.suspected(self._history, f"it refuses every reload: {error}")
+        except modelserver.ModelServerUnreachable as error:
+            log.warning("Reload was not answered", extra={"error": str(error)})
+            self._history = memory.doubted(self._history, now)
+        else:
+            self._history = memory.answered(self._history, now)
+
+    def _publish(self, seen: memory.Seen, step: steps.Step, config_message: str, now: float) -> None:
+        state = report(self.settings.pod_uid, self._mounted.hash, config_message, self._wanted, seen, self._history, step, now)
+        if state.step != self.state.step:
+            log.info("Next step", extra={"step": state.step})
+        if state.ready != self.state.ready:
+            log.info("Readiness changed", extra={"ready": state.ready})
+        self.state = state

@@ -1,0 +1,44 @@
+"""The mounted ConfigMap: `models.config` and `agent.json`, read as one state of both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from tfmodel_serving import agent_config, model_config
+
+
+class MountedConfigInvalid(Exception):
+    """The mounted files can't be used; the message says which one and why. The last good ones stay in force."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mounted:
+    """One usable state of the mounted files."""
+
+    hash: str
+    models: tuple[model_config.Model, ...] = ()
+    settings: Mapping[str, agent_config.ModelSettings] = dataclasses.field(default_factory=dict)
+
+
+def read(directory: Path) -> Mounted:
+    """Read both files. The kubelet swaps the link `..data`, so both are read through one resolved directory.
+
+    Raises:
+        MountedConfigInvalid: A file is missing, unreadable or not what it should be.
+    """
+    data = directory / "..data"
+    folder = data.resolve() if data.exists() else directory
+    try:
+        config = (folder / "models.config").read_text()
+        settings = (folder / "agent.json").read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MountedConfigInvalid(f"the mounted config can't be read: {error}") from error
+    try:
+        models = model_config.from_text(config)
+        return Mounted(agent_config.content_hash(config, settings), models, agent_config.from_json(settings))
+    except model_config.InvalidModelConfig as error:
+        raise MountedConfigInvalid(f"models.config: {error}") from error
+    except agent_config.InvalidAgentConfig as error:
+        raise MountedConfigInvalid(f"agent.json: {error}") from error

@@ -1,0 +1,206 @@
+"""The next safe step for one model server: a pure function of what is wanted, what is on the volume, and what was seen.
+
+The rules, each the answer to something tensorflow_model_server does (core/aspired_versions_manager.cc,
+core/availability_preserving_policy.cc, model_servers/server_core.cc; measured on r2.20):
+
+* Grow, then shrink. A replace in one step whose new version fails wedges the model for good.
+* A version that serves stays until every wanted version that can be had is AVAILABLE: bad versions and emptied volumes
+  unload nothing.
+* A version that ended with an error is taken out and, after more than one poll of the server, tried again with back-off.
+* A new name holds the server's reload lock until it has loaded: names are added one at a time, unless all have loaded before.
+* A name is added again only when the END of its previous life was seen.
+* One reload in flight, ever. An overdue one, or a load that hangs, makes the server suspect: only a restart helps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from tfmodel_agent import history as memory
+from tfmodel_serving import model_config, saved_model
+
+LOAD_SECONDS = 600.0
+"""How long one load, warmup included, may take before it counts as hung."""
+CONFIRM_SECONDS = 0.1
+"""How soon to look again while something moves."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """One model of the mounted config, with what is on the volume for it.
+
+    Args:
+        findings: Verdict by version, of every version on the volume.
+        source_message: Why the base path can't be read; ``""`` if it can.
+    """
+
+    model: model_config.Model
+    findings: Mapping[int, saved_model.Finding] = dataclasses.field(default_factory=dict)
+    fingerprints: Mapping[int, object] = dataclasses.field(default_factory=dict)
+    source_message: str = ""
+
+    @property
+    def verified(self) -> frozenset[int]:
+        return frozenset(v for v, finding in self.findings.items() if finding.verdict is saved_model.Verdict.VERIFIED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What to do next.
+
+    Args:
+        push: The config to reload the server with, or None: nothing to send.
+        suspect: Why the server must be restarted.
+        settled: The server serves what the mounted files and the volume allow; nothing moves.
+    """
+
+    reason: str
+    push: Mapping[str, memory.Served] | None = None
+    suspect: str = ""
+    settled: bool = False
+
+
+def wanted_versions(wanted: Wanted, history: memory.History, now: float) -> frozenset[int]:
+    """Return the versions the policy asks for, of those that can be had now."""
+    can_be_had = frozenset(v for v in wanted.verified if not _held_back(wanted, v, history, now))
+    match wanted.model.version_policy:
+        case model_config.Latest(num_versions):
+            return frozenset(sorted(can_be_had)[-num_versions:])
+        case model_config.All():
+            return can_be_had
+        case model_config.Specific(versions):
+            return can_be_had & frozenset(versions)
+
+
+def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.History, now: float) -> Step:
+    """Return the next safe step; calling it again with the same facts gives the same step."""
+    if history.suspect:
+        return Step(f"waiting for a restart of the model server: {history.suspect}", suspect=history.suspect)
+    if not seen.reachable:
+        return Step(f"waiting for the model server: {seen.message}")
+    if hung := _hung(seen, history, now):
+        return Step(f"the model server must be restarted: {hung}", suspect=hung)
+    if history.in_flight_since is not None:
+        return Step(f"waiting for the reload sent {now - history.in_flight_since:.1f} s ago")
+    entries = {one.model.name: _entry(one, seen, history, now) for one in wanted}
+    target, waits = _admit(entries, seen, history, now)
+    if history.pushed is None or _differs(target, history.pushed):
+        return Step(_describe(target, history.pushed), push=target)
+    waits += [
+        f"{name}: version {version} is {seen.state(name, version) or 'not known to the server yet'}"
+        for name, served in sorted(target.items())
+        for version in sorted(served.versions)
+        if seen.state(name, version) != "AVAILABLE"
+    ]
+    if waits:
+        return Step("; ".join(waits))
+    return Step("serving what is wanted", settled=True)
+
+
+def _entry(wanted: Wanted, seen: memory.Seen, history: memory.History, now: float) -> memory.Served:
+    """Return what the server should be asked for this model next, apart from whether its name may be added now."""
+    name = wanted.model.name
+    current = _current(name, seen, history)
+    failed = {version for version in current if _failed_since_added(name, version, history)}
+    available = {version for version in current if seen.state(name, version) == "AVAILABLE"}
+    target = wanted_versions(wanted, history, now)
+    kept = current - failed
+    versions = target if target and target <= available else kept | target
+    return memory.Served(versions, _labels(wanted.model, versions, available, history))
+
+
+def _current(name: str, seen: memory.Seen, history: memory.History) -> frozenset[int]:
+    """Return the versions the server is believed to have been asked for."""
+    if history.pushed is not None:
+        return history.pushed[name].versions if name in history.pushed else frozenset()
+    return frozenset(v for v, found in seen.models.get(name, {}).items() if found.state in {"START", "LOADING", "AVAILABLE"})
+
+
+def _failed_since_added(name: str, version: int, history: memory.History) -> bool:
+    failure = history.failures.get((name, version))
+    return failure is not None and failure.at >= history.added.get((name, version), 0.0)
+
+
+def _held_back(wanted: Wanted, version: int, history: memory.History, now: float) -> bool:
+    """Tell whether a version that failed has to wait, for a poll of the server at least."""
+    key = (wanted.model.name, version)
+    failure = history.failures.get(key)
+    if failure is None or history.added.get(key, 0.0) > failure.at:
+        return False  # never failed, or on trial again
+    if failure.fingerprint != wanted.fingerprints.get(version):
+        return now < failure.at + 2 * memory.STALE_SECONDS  # its files have changed: no back-off, but let the old life end
+    again = memory.retry_at(failure)
+    return again is None or now < again
+
+
+def _labels(model: model_config.Model, versions: frozenset[int], available: set[int], history: memory.History) -> dict[str, int]:
+    """Return the labels that may be pushed: a label moves only to an AVAILABLE version, and stays where it is until then."""
+    before = history.pushed[model.name].labels if history.pushed and model.name in history.pushed else {}
+    labels = {}
+    for label, version in model.version_labels.items():
+        if version in versions & available:
+            labels[label] = version
+        elif before.get(label) in versions & available:
+            labels[label] = before[label]
+    return labels
+
+
+def _admit(
+    entries: Mapping[str, memory.Served], seen: memory.Seen, history: memory.History, now: float
+) -> tuple[dict[str, memory.Served], list[str]]:
+    """Return the config to have next, and why names are left out of it for now."""
+    target: dict[str, memory.Served] = {}
+    waits: list[str] = []
+    new: list[str] = []
+    for name, entry in sorted(entries.items()):
+        known = name in (history.pushed if history.pushed is not None else seen.models)
+        if not entry.versions:
+            continue  # `specific {}` would unload the model, and hang a reload that adds it
+        if known and _current(name, seen, history):
+            target[name] = entry
+        elif still := [v for v, found in seen.models.get(name, {}).items() if found.state in memory.LIVE]:
+            waits.append(f"{name}: waiting for the END of version {max(still)}")
+        elif now - history.left.get(name, -memory.STALE_SECONDS) < memory.STALE_SECONDS:
+            waits.append(f"{name}: waiting for the model server to let go of it")
+        else:
+            new.append(name)
+    moving = [name for name in new if name not in history.loaded]
+    for name in new if not moving else moving[:1]:
+        target[name] = entries[name]
+    waits += [f"{name}: waiting for its turn to be added" for name in new if name not in target]
+    return target, waits
+
+
+def _hung(seen: memory.Seen, history: memory.History, now: float) -> str:
+    if history.in_flight_since is not None and now - history.in_flight_since > LOAD_SECONDS:
+        return f"a reload has had no answer for {LOAD_SECONDS:.0f} s"
+    for name, served in sorted((history.pushed or {}).items()):
+        for version in sorted(served.versions):
+            state = seen.state(name, version)
+            if state in {"START", "LOADING"} and now - history.added.get((name, version), now) > LOAD_SECONDS:
+                return f"{name}: version {version} has been {state} for {LOAD_SECONDS:.0f} s"
+    return ""
+
+
+def _differs(target: Mapping[str, memory.Served], pushed: Mapping[str, memory.Served]) -> bool:
+    return dict(target) != dict(pushed)
+
+
+def _describe(target: Mapping[str, memory.Served], pushed: Mapping[str, memory.Served] | None) -> str:
+    """Say what a push changes, as a person would: `half: {3} -> {3, 4}`."""
+    if pushed is None:
+        return f"pushing the whole config: what the model server has is not known ({len(target)} models)"
+    changes = []
+    for name in sorted({*target, *pushed}):
+        before, after = pushed.get(name), target.get(name)
+        if before != after:
+            changes.append(f"{name}: {_show(before)} -> {_show(after)}")
+    return "; ".join(changes)
+
+
+def _show(served: memory.Served | None) -> str:
+    if served is None:
+        return "-"
+    labels = "".join(f" {label}={version}" for label, version in sorted(served.labels.items()))
+    return "{" + ", ".join(str(version) for version in sorted(served.versions)) + "}" + labels

@@ -1,0 +1,1 @@
+"""From a TFModel to the complete objects that serve it: pure functions, equal inputs give equal objects."""

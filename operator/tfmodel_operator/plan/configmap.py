@@ -1,0 +1,52 @@
+"""The ConfigMap of one server: what its agents should make it serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmodel_operator.api import spec
+from tfmodel_operator.plan import metadata
+from tfmodel_serving import agent_config, model_config
+
+MOUNT = "/etc/tfmodel"
+EMPTY = "model_config_list {\n}\n"
+"""What model servers boot with: no model can then keep one from starting. A zero-length file would."""
+MONITORING = 'prometheus_config {\n  enable: true\n  path: "/monitoring/prometheus/metrics"\n}\n'
+
+
+def configmap(model: spec.TFModel) -> dict[str, Any]:
+    """Return the ConfigMap for ``model``'s own server.
+
+    Raises:
+        tfmodel_serving.model_config.InvalidModelConfig: It can't be written as a `model_config_list`.
+    """
+    entry = model_config.Model(model.model_name, base_path(model), model.version_policy)
+    settings = {model.model_name: agent_config.ModelSettings(source=str(model.source))}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata.child(model, metadata.config_name(model)),
+        "data": {
+            "models.config": model_config.to_text([entry]),
+            "agent.json": agent_config.to_json(settings),
+            "boot.config": EMPTY,
+            "monitoring.config": MONITORING,
+        },
+    }
+
+
+def content_hash(configmap: dict[str, Any]) -> str:
+    """Return the hash that agents report once they have read this ConfigMap."""
+    return agent_config.content_hash(configmap["data"]["models.config"], configmap["data"]["agent.json"])
+
+
+def mount_path(source: spec.Claim) -> str:
+    """Return where the claim is mounted in the pods."""
+    return f"/models/{source.claim_name}"
+
+
+def base_path(model: spec.TFModel) -> str:
+    """Return the directory with the version directories, as the pods see it."""
+    return f"{mount_path(model.source)}/{model.source.path}".rstrip("/")
+
+

@@ -1,0 +1,141 @@
+"""The Deployment of one server: the model server, and beside it the agent that feeds it.
+
+The template is a function of spec and of the agent's image alone: whatever changes with the models is in the ConfigMap.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmodel_operator.api import labels, spec
+from tfmodel_operator.plan import configmap, metadata
+
+VIEW = "/run/tfmodel/view"
+USER = 65532
+"""Agent and server run as the same user: what one can read the other can."""
+GRACE_SECONDS = 30
+SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
+def deployment(model: spec.TFModel, agent_image: str) -> dict[str, Any]:
+    """Return the complete Deployment serving ``model``; equal inputs give equal objects."""
+    name = metadata.server_name(model)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata.child(model, name),
+        "spec": {
+            "replicas": model.server.replicas,
+            "selector": {"matchLabels": labels.selector(name)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "revisionHistoryLimit": 3,
+            "template": {"metadata": {"labels": labels.of_server(name)}, "spec": pod_spec(model, agent_image)},
+        },
+    }
+
+
+def pod_spec(model: spec.TFModel, agent_image: str) -> dict[str, Any]:
+    """Return the pod spec; it passes Pod Security *restricted*."""
+    claim = {"claimName": model.source.claim_name, "readOnly": True}
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "shareProcessNamespace": True,  # the model server ignores SIGTERM where it is PID 1
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [_agent(agent_image, model.source)],
+        "containers": [_model_server(model)],
+        "volumes": [
+            {"name": "source", "persistentVolumeClaim": claim},
+            {"name": "config", "configMap": {"name": metadata.config_name(model)}},
+            {"name": "view", "emptyDir": {"sizeLimit": "16Mi"}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+        ],
+    }
+
+
+def _agent(image: str, source: spec.Claim) -> dict[str, Any]:
+    """Return the agent as a native sidecar: it is up before the model server starts and until after that has ended."""
+    return {
+        "name": "agent",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "restartPolicy": "Always",
+        "args": ["tfmodel_agent", "run", f"--config={configmap.MOUNT}", f"--view={VIEW}", f"--port={labels.AGENT_PORT}"],
+        "env": [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}],
+        "ports": [{"name": "agent", "containerPort": labels.AGENT_PORT}],
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        "startupProbe": _probe("/livez", periodSeconds=1, failureThreshold=60),
+        "livenessProbe": _probe("/livez", periodSeconds=10, failureThreshold=3),
+        "securityContext": SECURITY,
+        "volumeMounts": [
+            {"name": "config", "mountPath": configmap.MOUNT, "readOnly": True},
+            {"name": "source", "mountPath": configmap.mount_path(source), "readOnly": True},
+            {"name": "view", "mountPath": VIEW},
+        ],
+    }
+
+
+def _model_server(model: spec.TFModel) -> dict[str, Any]:
+    return {
+        "name": "model-server",
+        "image": model.server.image,
+        "imagePullPolicy": "IfNotPresent",
+        # Not the image's entrypoint: a shell that doesn't hand on signals and sets a model of its own.
+        "command": ["/usr/bin/tensorflow_model_server"],
+        "args": flags(),
+        "ports": [
+            {"name": "grpc", "containerPort": labels.GRPC_PORT},
+            {"name": "rest", "containerPort": labels.REST_PORT},
+        ],
+        "resources": dict(model.server.resources),
+        # The agent is asked, not the server: the server's REST threads are those that inference blocks, so a probe of it
+        # fails under load. It tolerates an agent that restarts.
+        "readinessProbe": _probe("/readyz", periodSeconds=1, failureThreshold=15),
+        "livenessProbe": _probe("/livez/server", periodSeconds=5, failureThreshold=3),
+        # Endpoints are removed while the server still answers.
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        "securityContext": SECURITY,
+        "volumeMounts": [
+            {"name": "config", "mountPath": configmap.MOUNT, "readOnly": True},
+            {"name": "source", "mountPath": configmap.mount_path(model.source), "readOnly": True},
+            {"name": "view", "mountPath": VIEW, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 the pod's own
+        ],
+    }
+
+
+def flags() -> list[str]:
+    """Return the model server's flags. Always `--flag=value`: the server drops the value of `--flag value` in silence.
+
+    Source: tensorflow/serving, model_servers/main.cc.
+    """
+    return [
+        f"--port={labels.GRPC_PORT}",
+        f"--rest_api_port={labels.REST_PORT}",
+        f"--model_config_file={configmap.MOUNT}/boot.config",
+        f"--monitoring_config_file={configmap.MOUNT}/monitoring.config",
+        "--file_system_poll_wait_seconds=1",
+        "--num_load_threads=8",  # a load that hangs or retries sleeps on its thread
+        "--num_unload_threads=4",
+        "--max_num_load_retries=0",  # the agent retries, and knows why
+        "--load_retry_interval_micros=1000000",
+        "--grpc_max_threads=64",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_profiler=false",  # unauthenticated, and on the port clients use
+    ]
+
+
+def _probe(path: str, **timing: int) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": labels.AGENT_PORT}, "timeoutSeconds": 3, **timing}

@@ -1,0 +1,163 @@
+"""The `model_config_list`: what a model server serves, as values, as text (`models.config`) and as protobuf.
+
+Source: tensorflow/serving, config/model_server_config.proto.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+
+from google.protobuf import text_format
+
+from tfmodel_serving.protos import serving_pb2 as pb
+
+MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
+"""Names that need no escaping in REST paths, file names and labels; the CRD enforces the same pattern."""
+
+MAX_VERSION = 2**63 - 1
+MAX_BYTES = 900 * 1024
+"""Limit for `models.config`: a ConfigMap holds 1 MiB in all."""
+
+
+class InvalidModelConfig(ValueError):
+    """A model config the model server would refuse, hang on, or be poisoned by; the message says which model and why."""
+
+
+class ModelConfigTooLarge(InvalidModelConfig):
+    """The text exceeds :data:`MAX_BYTES`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Latest:
+    """The highest ``num_versions`` versions."""
+
+    num_versions: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class All:
+    """Every version."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Specific:
+    """Exactly these versions."""
+
+    versions: tuple[int, ...]
+
+
+VersionPolicy = Latest | All | Specific
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """One entry of a `model_config_list`.
+
+    Args:
+        base_path: Absolute; its numeric children are the versions.
+        version_labels: Label to version.
+    """
+
+    name: str
+    base_path: str
+    version_policy: VersionPolicy = Latest()
+    version_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def to_message(models: Iterable[Model]) -> pb.ModelServerConfig:
+    """Return the config message for ``models``, in the order of their names.
+
+    Raises:
+        InvalidModelConfig: A model must not be sent to a server.
+    """
+    ordered = sorted(models, key=lambda model: model.name)
+    _check(ordered)
+    message = pb.ModelServerConfig()
+    message.model_config_list.SetInParent()  # no models is `model_config_list {}`; a blank config is another thing
+    for model in ordered:
+        entry = message.model_config_list.config.add(
+            name=model.name,
+            base_path=model.base_path,
+            model_platform="tensorflow",  # mandatory: a reload without it poisons the server until it restarts
+            version_labels=dict(model.version_labels),
+        )
+        _set_policy(entry.model_version_policy, model.version_policy)
+    return message
+
+
+def to_text(models: Iterable[Model]) -> str:
+    """Return ``models`` in protobuf text format, as `--model_config_file` takes it; equal inputs give equal text.
+
+    The text is parsed again and compared, so that what is published is what was meant.
+
+    Raises:
+        InvalidModelConfig: A model must not be sent to a server.
+        ModelConfigTooLarge: The text is over :data:`MAX_BYTES`.
+    """
+    message = to_message(models)
+    text = text_format.MessageToString(message) or "model_config_list {\n}\n"
+    if text_format.Parse(text, pb.ModelServerConfig()) != message:
+        raise InvalidModelConfig("the model config does not survive being written as text; report this as a bug")
+    if len(text.encode()) > MAX_BYTES:
+        raise ModelConfigTooLarge(
+            f"the model_config_list takes {len(text.encode())} bytes and may take {MAX_BYTES}: serve fewer models on this server"
+        )
+    return text
+
+
+def from_text(text: str) -> tuple[Model, ...]:
+    """Parse what :func:`to_text` wrote, or a person.
+
+    Raises:
+        InvalidModelConfig: Not the text of a `ModelServerConfig`, or a model must not be sent to a server.
+    """
+    try:
+        message = text_format.Parse(text, pb.ModelServerConfig())
+    except text_format.ParseError as error:
+        raise InvalidModelConfig(f"not a ModelServerConfig in text format: {error}") from error
+    models = tuple(_from_entry(entry) for entry in message.model_config_list.config)
+    _check(models)
+    return models
+
+
+def _from_entry(entry: pb.ModelConfig) -> Model:
+    if entry.model_platform != "tensorflow":
+        raise InvalidModelConfig(f'model {entry.name!r}: model_platform must be "tensorflow", not {entry.model_platform!r}')
+    match entry.model_version_policy.WhichOneof("policy_choice"):
+        case "all":
+            policy: VersionPolicy = All()
+        case "specific":
+            policy = Specific(tuple(entry.model_version_policy.specific.versions))
+        case _:
+            policy = Latest(max(1, entry.model_version_policy.latest.num_versions))  # the server takes 0 as 1
+    return Model(entry.name, entry.base_path, policy, dict(entry.version_labels))
+
+
+def _set_policy(message: pb.ServableVersionPolicy, policy: VersionPolicy) -> None:
+    match policy:
+        case Latest(num_versions):
+            message.latest.num_versions = num_versions
+        case All():
+            message.all.SetInParent()
+        case Specific(versions):
+            message.specific.versions.extend(sorted(set(versions)))
+
+
+def _check(models: Iterable[Model]) -> None:
+    """Refuse what the server exits, hangs or is poisoned on (model_servers/server_core.cc)."""
+    names: set[str] = set()
+    for model in models:
+        if not MODEL_NAME.match(model.name):
+            raise InvalidModelConfig(f"model {model.name!r}: the name must match {MODEL_NAME.pattern}")
+        if model.name in names:
+            raise InvalidModelConfig(f"model {model.name!r} is listed twice")
+        names.add(model.name)
+        if not model.base_path.startswith("/") or ".." in model.base_path.split("/"):
+            raise InvalidModelConfig(f"model {model.name!r}: base_path {model.base_path!r} must be absolute, without '..'")
+        if isinstance(model.version_policy, Specific):
+            if not model.version_policy.versions:
+                raise InvalidModelConfig(f"model {model.name!r}: specific without versions unloads everything")
+            if not all(1 <= version <= MAX_VERSION for version in model.version_policy.versions):
+                raise InvalidModelConfig(f"model {model.name!r}: versions run from 1 to {MAX_VERSION}")

@@ -1,0 +1,128 @@
+"""What an agent says at `/v1/state`: the truth about one pod's model server, as values and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+SCHEMA = 1
+MAX_BYTES = 1 << 20
+MESSAGE_CHARACTERS = 512
+"""Messages are cut to this length: they come from model servers and file names, and end in a status object."""
+
+
+class InvalidState(ValueError):
+    """An answer that is not an agent's state of this schema."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VersionState:
+    """One version of one model in one pod.
+
+    Args:
+        verdict: ``Verified``, ``Incomplete`` (files still missing or changing), ``Rejected``, or ``Missing`` (wanted, and no
+            such directory).
+        state: The model server's own word (START LOADING AVAILABLE UNLOADING END), or ``""`` when it doesn't know the version.
+        message: Why it is rejected, incomplete, or failed to load.
+    """
+
+    version: int
+    verdict: str
+    state: str = ""
+    wanted: bool = False
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelState:
+    """One model in one pod.
+
+    Args:
+        source_message: Why the base path can't be read; ``""`` if it can.
+        versions: Newest first.
+    """
+
+    name: str
+    source_message: str = ""
+    versions: tuple[VersionState, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AgentState:
+    """Everything one agent reports.
+
+    Args:
+        pod_uid: Of the pod the agent runs in: a reused pod address is noticed by it.
+        config_hash: Of the mounted files the rest of the state is about.
+        config_message: Why the mounted files can't be used; ``""`` if they can.
+        server_message: Why the model server can't be talked to; ``""`` if it can.
+        step: The agent's next step and its reason, for people.
+        settled: Nothing is left to do: the server serves what the files and the volume allow.
+    """
+
+    pod_uid: str
+    config_hash: str
+    ready: bool
+    settled: bool
+    step: str
+    config_message: str = ""
+    server_message: str = ""
+    models: tuple[ModelState, ...] = ()
+
+    def model(self, name: str) -> ModelState | None:
+        """Return the state of the model called ``name``."""
+        return next((model for model in self.models if model.name == name), None)
+
+
+_Value = TypeVar("_Value", VersionState, ModelState, AgentState)
+_SCALARS: dict[str, type] = {"int": int, "str": str, "bool": bool}
+
+
+def clean(message: str) -> str:
+    """Return ``message`` fit for a status object: one line, no control characters, bounded."""
+    printable = "".join(character if character.isprintable() else " " for character in message)
+    return " ".join(printable.split())[:MESSAGE_CHARACTERS]
+
+
+def to_dict(state: AgentState) -> dict[str, Any]:
+    """Return ``state`` as JSON-ready values."""
+    return {"schema": SCHEMA, **dataclasses.asdict(state)}
+
+
+def from_dict(document: Any) -> AgentState:
+    """Parse what :func:`to_dict` gave, from an agent of this or a newer minor build (unknown fields are left out).
+
+    Raises:
+        InvalidState: Not an agent's state, or of another schema.
+    """
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise InvalidState(f"expected an object of schema {SCHEMA}")
+    models = tuple(
+        _make(ModelState, model, versions=tuple(_make(VersionState, version) for version in _objects(model, "versions")))
+        for model in _objects(document, "models")
+    )
+    return _make(AgentState, document, models=models)
+
+
+def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    values = document.get(key, [])
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise InvalidState(f"{key} is not a list of objects")
+    return values
+
+
+def _make(kind: type[_Value], document: Any, **given: Any) -> _Value:
+    """Build a ``kind`` from the members of ``document`` that it has, each of the declared type."""
+    values = dict(given)
+    for field in dataclasses.fields(kind):
+        if field.name in given or field.name not in document:
+            continue
+        value = document[field.name]
+        expected = _SCALARS[str(field.type)]
+        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+            raise InvalidState(f"{kind.__name__}.{field.name} is not of type {field.type}")
+        values[field.name] = value
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InvalidState(f"{kind.__name__}: {error}") from error
