@@ -1,0 +1,1 @@
+"""Reads only: what pods, Deployments and agents say now."""

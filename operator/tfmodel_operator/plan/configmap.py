@@ -48,5 +48,3 @@ def mount_path(source: spec.Claim) -> str:
 def base_path(model: spec.TFModel) -> str:
     """Return the directory with the version directories, as the pods see it."""
     return f"{mount_path(model.source)}/{model.source.path}".rstrip("/")
-
-

@@ -1,0 +1,1 @@
+"""From facts to conditions and status: pure functions."""

@@ -1,0 +1,77 @@
+# Everything a person or CI runs. `make help` lists it. All targets use .venv, made by `make setup` from locked versions.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+export PYTHONPATH := operator
+export PYTHONUNBUFFERED := 1
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+STAMP := $(VENV)/.locked
+PYTEST := $(RUN) -m pytest
+KUBE ?= embedded
+
+.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node test-contract contract-test lint verify generate format images clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is needed: install the package python3-venv" >&2; exit 1; }
+	echo "Installing the locked Python packages into $(VENV) (1 to 4 minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements/dev.txt
+	touch $(STAMP)
+
+setup: $(STAMP)  ## Make .venv from the locked versions
+
+prerequisites: $(STAMP)  ## Install the Debian packages that the embedded cluster needs and this machine lacks
+	@$(RUN) -m tests.cluster prerequisites --install
+
+demo: $(STAMP)  ## Serve a model in a cluster made here (KUBE=current: in your kubeconfig's)
+	@$(RUN) -m tests.demo up --kube $(KUBE)
+
+demo-down: $(STAMP)  ## Stop the demo's cluster and remove all it made (KUBE=current: uninstall)
+	@$(RUN) -m tests.demo down --kube $(KUBE)
+
+demo-env: $(STAMP)  ## Print the export lines for using the demo's cluster by hand
+	@$(RUN) -m tests.cluster env --name demo
+
+test: $(STAMP) prerequisites lint verify  ## Run every tier, the cheap ones first
+	@$(PYTEST) tests/unit tests/golden tests/modelserver tests/contract tests/cluster tests/api tests/e2e
+
+test-unit: $(STAMP)  ## Unit and golden tests: seconds, no network, nothing but Python
+	@$(PYTEST) tests/unit tests/golden
+
+test-api: $(STAMP)  ## Tests against a real API server, without nodes
+	@$(PYTEST) tests/api tests/cluster -m api
+
+test-node: $(STAMP)  ## End-to-end tests on a real node (root, Linux)
+	@$(PYTEST) tests/e2e tests/cluster -m node
+
+lint: $(STAMP)  ## ruff, mypy --strict, import contracts
+	@$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check operator
+	(cd operator && ../$(RUN) -m mypy --config-file ../pyproject.toml)
+	$(VENV)/bin/lint-imports --no-cache | tail -4
+
+format: $(STAMP)  ## Format and fix what ruff can
+	@$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format operator
+
+generate: $(STAMP)  ## Write generated files anew: protos, CRD copies, samples
+	@$(RUN) -m tests.generate
+
+verify: $(STAMP)  ## Fail if a generated file differs from its source
+	@$(RUN) -m tests.generate --check
+
+images: $(STAMP)  ## Build the images of operator and model server stand-in into the cache
+	@$(RUN) -m tests.demo images
+
+clean:  ## Remove what was made inside the checkout; the cache (TFMODEL_CACHE, ~/.cache/tfmodel) stays
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,42 @@
+{{- define "tfmodel-operator.name" -}}
+{{- if contains "tfmodel-operator" .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}{{ else }}{{ printf "%s-tfmodel-operator" .Release.Name | trunc 63 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "tfmodel-operator.selector" -}}
+app.kubernetes.io/name: tfmodel-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "tfmodel-operator.labels" -}}
+{{ include "tfmodel-operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "tfmodel-operator.image" -}}
+{{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}{{ else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- /* What the operator may do, and nothing beside it: no verb on Secrets, no writes outside its own kinds. */}}
+{{- define "tfmodel-operator.rules" -}}
+- apiGroups: [serving.tfmodel.dev]
+  resources: [tfmodels]
+  verbs: [get, list, watch]
+- apiGroups: [serving.tfmodel.dev]
+  resources: [tfmodels/status]
+  verbs: [patch]
+# Owner references that block deletion need it where the OwnerReferencesPermissionEnforcement admission plugin runs.
+- apiGroups: [serving.tfmodel.dev]
+  resources: [tfmodels/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, patch]
+{{- end }}

@@ -1,0 +1,112 @@
+"""`python -m tfmodel_operator`: wires the watches, the queue, the workers and the probes together and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+
+import aiohttp
+import kopf
+import uvloop
+from aiohttp import web
+
+from tfmodel_operator import handlers, reconcile, settings
+from tfmodel_operator.cluster import errors
+from tfmodel_operator.cluster.apply import Applier
+from tfmodel_operator.cluster.client import ApiClient
+from tfmodel_operator.cluster.store import Key, Store
+from tfmodel_operator.workqueue import WorkQueue
+from tfmodel_serving import json_logging
+
+STOP_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+async def run(configured: settings.Settings) -> None:
+    """Run until SIGTERM. The end of any part ends the process: a pod that restarts is better than one that half works."""
+    store, queue = Store(), WorkQueue[Key]()
+    kopf_settings = handlers.settings(configured.namespaces)
+    client = ApiClient(lambda: handlers.login(settings=kopf_settings))
+    stop, ready = asyncio.Event(), asyncio.Event()
+    async with aiohttp.ClientSession(trust_env=False) as http:
+        world = reconcile.World(store, client, Applier(client, store), http, configured.agent_image)
+        # kopf cancels every task started after its own: all of ours are started before.
+        workers = [asyncio.create_task(queue.work(lambda key: _work(key, world, queue))) for _ in range(configured.workers)]
+        probes = asyncio.create_task(_serve_probes(configured, ready))
+        watches = asyncio.create_task(
+            kopf.operator(
+                registry=handlers.registry(store, queue),
+                settings=kopf_settings,
+                clusterwide=not configured.namespaces,
+                namespaces=configured.namespaces,
+                standalone=True,
+                stop_flag=stop,
+                ready_flag=ready,
+            )
+        )
+        signals = asyncio.create_task(_own_signals(stop, ready))
+        try:
+            done, _ = await asyncio.wait([*workers, probes, watches], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if not stop.is_set():
+                raise RuntimeError("a part of the operator ended by itself")
+        finally:
+            stop.set()
+            for task in (*workers, probes, signals):
+                task.cancel()
+            await asyncio.wait([watches, *workers, probes, signals], timeout=STOP_SECONDS)
+            await client.close()
+    log.info("Operator stopped")
+
+
+async def _work(key: Key, world: reconcile.World, queue: WorkQueue[Key]) -> None:
+    """Reconcile one key; what the API server could not answer is tried again with back-off."""
+    try:
+        queue.add_after(key, await reconcile.reconcile(key, world))
+        queue.forget(key)
+    except errors.ApiError as error:
+        seconds = queue.retry(key)
+        log.warning("Will try again", extra={"tfmodel": "/".join(key), "error": str(error), "in_seconds": seconds})
+
+
+async def _own_signals(stop: asyncio.Event, ready: asyncio.Event) -> None:
+    """Take SIGTERM over from kopf once it has installed its handler."""
+    await ready.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _serve_probes(configured: settings.Settings, ready: asyncio.Event) -> None:
+    """Answer /livez (the event loop turns) and /readyz (the watches run)."""
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(status=200 if ready.is_set() else 503, text="ok\n" if ready.is_set() else "starting\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, configured.host, configured.port).start()
+    log.info("Operator started", extra={"port": configured.port, "at": time.time()})
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def main() -> None:
+    json_logging.configure()
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    uvloop.run(run(settings.parse(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

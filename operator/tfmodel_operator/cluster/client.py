@@ -1,0 +1,140 @@
+"""A thin client of the API server over dicts: get, server-side apply, status. One connection pool, a rate limit.
+
+The generated clients cost two to three times as much per call and turn everything into objects and back; nothing here needs
+more than an HTTP session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import aiohttp
+
+from tfmodel_operator.cluster import errors
+
+FIELD_MANAGER = "tfmodel-operator"
+PLURALS = {"ConfigMap": "configmaps", "Service": "services", "Deployment": "deployments", "Pod": "pods", "TFModel": "tfmodels"}
+TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
+
+
+class Credentials(Protocol):
+    """How to reach the API server and who we are; kopf's ConnectionInfo is one."""
+
+    @property
+    def server(self) -> str: ...
+
+    def as_ssl_context(self) -> ssl.SSLContext: ...
+
+    def as_http_headers(self) -> dict[str, str]: ...
+
+
+class ApiClient:
+    """Reads and writes objects. ``credentials`` is asked again on 401 and every five minutes: projected tokens rotate."""
+
+    REFRESH_SECONDS = 300.0
+
+    def __init__(self, credentials: Callable[[], Credentials], *, qps: float = 50.0, burst: int = 100) -> None:
+        self._credentials = credentials
+        self._limit = _RateLimit(qps, burst)
+        self._session: aiohttp.ClientSession | None = None
+        self._current: Credentials | None = None
+        self._refreshed = 0.0
+
+    async def close(self) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def get(self, kind: str, api_version: str, namespace: str, name: str) -> dict[str, Any]:
+        """Return an object.
+
+        Raises:
+            NotFound: There is none.
+            Unavailable: No usable answer.
+        """
+        return await self._request("GET", path(kind, api_version, namespace, name))
+
+    async def apply(self, manifest: Mapping[str, Any], *, subresource: str = "") -> dict[str, Any]:
+        """Apply ``manifest`` server-side, taking over the fields in it; return the object as it then is.
+
+        Raises:
+            Rejected: The API server refuses the object.
+            Unavailable: No usable answer; whether it was applied is not known.
+        """
+        metadata = manifest["metadata"]
+        url = path(manifest["kind"], manifest["apiVersion"], metadata["namespace"], metadata["name"])
+        return await self._request(
+            "PATCH",
+            f"{url}/{subresource}" if subresource else url,
+            params={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=json.dumps(manifest),
+            content_type="application/apply-patch+yaml",  # JSON is YAML
+        )
+
+    async def _request(
+        self, method: str, url: str, *, params: Mapping[str, str] | None = None, body: str | None = None, content_type: str = ""
+    ) -> dict[str, Any]:
+        await self._limit.wait()
+        session = await self._connected()
+        headers = {"Content-Type": content_type} if content_type else {}
+        try:
+            async with session.request(method, url, params=params, data=body, headers=headers) as response:
+                text = await response.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise errors.Unavailable(f"{method} {url}: {error or type(error).__name__}") from error
+        if response.status == 401:
+            self._refreshed = 0.0
+        if response.status >= 300:
+            raise errors.from_status(response.status, _message(text))
+        document = json.loads(text)
+        assert isinstance(document, dict)  # noqa: S101 the API server's own answer to a single object
+        return document
+
+    async def _connected(self) -> aiohttp.ClientSession:
+        now = time.monotonic()
+        if self._session is None or now - self._refreshed > self.REFRESH_SECONDS:
+            fresh = self._credentials()
+            self._refreshed = now
+            if self._session is None or self._current is None or fresh.as_http_headers() != self._current.as_http_headers():
+                if self._session is not None:
+                    await self._session.close()
+                connector = aiohttp.TCPConnector(limit=32, ssl=fresh.as_ssl_context())
+                self._session = aiohttp.ClientSession(
+                    base_url=fresh.server, headers=fresh.as_http_headers(), connector=connector, timeout=TIMEOUT
+                )
+                self._current = fresh
+        return self._session
+
+
+class _RateLimit:
+    """A token bucket: ``burst`` calls at once, ``qps`` a second in the long run."""
+
+    def __init__(self, qps: float, burst: int) -> None:
+        self._interval = 1.0 / qps
+        self._debt_allowed = burst * self._interval
+        self._free_at = time.monotonic()
+
+    async def wait(self) -> None:
+        now = time.monotonic()
+        self._free_at = max(self._free_at + self._interval, now - self._debt_allowed)
+        if self._free_at > now:
+            await asyncio.sleep(self._free_at - now)
+
+
+def path(kind: str, api_version: str, namespace: str, name: str) -> str:
+    """Return the URL path of an object."""
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    return f"{root}/namespaces/{namespace}/{PLURALS[kind]}/{name}"
+
+
+def _message(text: str) -> str:
+    """Return the message of a `Status` answer, or the text itself."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text[:512]
+    return str(document.get("message", text[:512])) if isinstance(document, dict) else text[:512]

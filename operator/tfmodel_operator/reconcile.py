@@ -1,0 +1,159 @@
+"""One pass over one TFModel: plan, apply, observe, status, in this order and from the left each time."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+from typing import Any
+
+import aiohttp
+
+from tfmodel_operator.api import conditions, facts, labels, spec
+from tfmodel_operator.api.conditions import Finding, Reason
+from tfmodel_operator.cluster import errors
+from tfmodel_operator.cluster.apply import Applier
+from tfmodel_operator.cluster.client import ApiClient
+from tfmodel_operator.cluster.store import Children, Key, Store
+from tfmodel_operator.observe import observe
+from tfmodel_operator.plan import plan as plans
+from tfmodel_operator.plan import service
+from tfmodel_operator.status import status as statuses
+from tfmodel_serving import model_config
+
+MOVING_SECONDS = 1.0
+STEADY_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """Everything a pass reads from and writes to.
+
+    Args:
+        http: For asking agents.
+        agent_image: Image of this operator, which is also the agents'.
+    """
+
+    store: Store
+    client: ApiClient
+    applier: Applier
+    http: aiohttp.ClientSession
+    agent_image: str
+
+    def now(self) -> str:
+        """Return the time as Kubernetes writes it."""
+        return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def reconcile(key: Key, world: World) -> float:
+    """Bring the cluster one step closer to the spec of the TFModel called ``key``; safe to repeat, safe to interrupt.
+
+    Returns:
+        Seconds until the next look, if nothing happens before.
+
+    Raises:
+        cluster.errors.ApiError: The API server could not be read or written; the pass is to be repeated with back-off.
+    """
+    body = world.store.model(key)
+    if body is None or "deletionTimestamp" in body["metadata"]:
+        return STEADY_SECONDS  # its children go with it, by their owner references
+    before = body.get("status", {})
+    try:
+        model = spec.parse(body)
+        plan = plans.make_plan(model, world.agent_image)
+    except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
+        too_large = isinstance(error, model_config.ModelConfigTooLarge)
+        finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
+        status = statuses.invalid(before, finding, body["metadata"]["generation"], world.now())
+    else:
+        problem = await _apply(plan, key, world)
+        seen = await _observe(model, plan, problem, key, world)
+        status = statuses.status(seen, before, service.endpoints(model), world.now())
+    if status != before:
+        await _write_status(body, status, world)
+    return STEADY_SECONDS if _is_steady(status) else MOVING_SECONDS
+
+
+async def _apply(plan: plans.Plan, key: Key, world: World) -> Finding | None:
+    """Apply the whole plan; return why it can't be, if that is for the user to mend."""
+    children = world.store.children(key)
+    try:
+        for manifest in plan.objects:
+            await world.applier.apply(manifest, children)
+        await _touch_pods(children, plan.config_hash, world)
+    except errors.Rejected as error:
+        return Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
+    except errors.ForeignObject as error:
+        return Finding("False", Reason.NAME_CONFLICT, str(error))
+    return None
+
+
+async def _touch_pods(children: Children, config_hash: str, world: World) -> None:
+    """Annotate running pods with the config's hash, which makes the kubelet bring it to them at once."""
+    stale = [
+        pod["metadata"]
+        for pod in children.pods
+        if pod["metadata"].get("annotations", {}).get(labels.CONFIG_HASH) != config_hash
+        and "deletionTimestamp" not in pod["metadata"]
+    ]
+    for metadata in stale:
+        # The UID makes it a conflict, not a new pod, when the pod has gone meanwhile.
+        identity = {key: metadata[key] for key in ("name", "namespace", "uid")}
+        touched = {**identity, "annotations": {labels.CONFIG_HASH: config_hash}}
+        try:
+            pod = await world.client.apply({"apiVersion": "v1", "kind": "Pod", "metadata": touched})
+        except (errors.Conflict, errors.NotFound):
+            continue
+        world.store.upsert("Pod", pod)
+
+
+async def _observe(model: spec.TFModel, plan: plans.Plan, problem: Finding | None, key: Key, world: World) -> facts.Facts:
+    children = world.store.children(key)
+    return await observe.observe(
+        model, children.deployment, children.pods, world.http, config_hash=plan.config_hash, config_problem=problem
+    )
+
+
+async def _write_status(body: dict[str, Any], status: dict[str, Any], world: World) -> None:
+    metadata = body["metadata"]
+    _log_transition(body, status)
+    manifest = {
+        "apiVersion": labels.API_VERSION,
+        "kind": "TFModel",
+        "metadata": {key: metadata[key] for key in ("name", "namespace", "uid")},
+        "status": status,
+    }
+    try:
+        written = await world.client.apply(manifest, subresource="status")
+    except (errors.Conflict, errors.NotFound):
+        return  # deleted, or deleted and created anew: there is an event for that
+    world.store.upsert("TFModel", written)
+
+
+def _log_transition(body: dict[str, Any], status: dict[str, Any]) -> None:
+    def ready(conditions: list[dict[str, Any]]) -> tuple[Any, Any]:
+        return next(((c["status"], c["reason"]) for c in conditions if c["type"] == "Ready"), (None, None))
+
+    was, now = ready(body.get("status", {}).get("conditions", [])), ready(status["conditions"])
+    if was != now:
+        message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
+        metadata = body["metadata"]
+        log.info(
+            "Ready is %s",
+            now[0],
+            extra={
+                "namespace": metadata["namespace"],
+                "tfmodel": metadata["name"],
+                "generation": metadata["generation"],
+                "reason": now[1],
+                "detail": message,
+            },
+        )
+
+
+def _is_steady(status: dict[str, Any]) -> bool:
+    """Tell whether only somebody else can change what is so."""
+    found = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    return found.get(conditions.Type.RECONCILING) != "True"

@@ -1,0 +1,70 @@
+"""A work queue of keys, as controllers use it: a key waits at most once, and never runs twice at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+
+
+class WorkQueue(Generic[K]):
+    """Keys to work on. A key added while it runs runs once more afterwards; a delayed add gives way to an earlier one."""
+
+    BACKOFF_SECONDS = (0.5, 60.0)
+
+    def __init__(self) -> None:
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._queued: set[K] = set()
+        self._running: set[K] = set()
+        self._again: set[K] = set()
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+
+    def add(self, key: K) -> None:
+        """Have ``key`` worked on as soon as a worker is free."""
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.put_nowait(key)
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Have ``key`` worked on in ``seconds``, or when it was due already, whichever is earlier."""
+        loop = asyncio.get_running_loop()
+        if key in self._queued or key in self._again:
+            return
+        timer = self._timers.get(key)
+        if timer is None or timer.when() > loop.time() + seconds:
+            if timer is not None:
+                timer.cancel()
+            self._timers[key] = loop.call_later(seconds, self.add, key)
+
+    def retry(self, key: K) -> float:
+        """Have a key whose work failed tried again after a delay that doubles each time; return it in seconds."""
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        first, last = self.BACKOFF_SECONDS
+        seconds = float(min(last, first * 2 ** (count - 1)))
+        self.add_after(key, seconds)
+        return seconds
+
+    def forget(self, key: K) -> None:
+        """The work on ``key`` went well: the next failure is a first one."""
+        self._failures.pop(key, None)
+
+    async def work(self, do: Callable[[K], Awaitable[None]]) -> None:
+        """Take keys and do their work until cancelled. What ``do`` raises ends the worker."""
+        while True:
+            key = await self._ready.get()
+            self._queued.discard(key)
+            self._running.add(key)
+            try:
+                await do(key)
+            finally:
+                self._running.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)

@@ -1,0 +1,1 @@
+"""`make demo`: the main job from nothing, on this machine or on the cluster of your kubeconfig."""

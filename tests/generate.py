@@ -1,0 +1,69 @@
+"""Write the generated files anew (`make generate`), or check that they are what they would be (`make verify`).
+
+Generated are: the protobuf modules, the chart's copies of the CRDs, and the sample with a SavedModel inside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc_tools
+from grpc_tools import protoc
+
+from tests import sample
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTO = "tfmodel_serving/protos/serving.proto"
+CRDS = ROOT / "crds"
+
+
+def protos() -> dict[Path, bytes]:
+    """Compile the .proto file."""
+    plugin = Path(sys.executable).parent / "protoc-gen-mypy"
+    source, well_known = ROOT / "operator", Path(grpc_tools.__file__).parent / "_proto"
+    with tempfile.TemporaryDirectory() as directory:
+        arguments = ["protoc", f"-I{source}", f"-I{well_known}", f"--python_out={directory}", f"--mypy_out=quiet:{directory}"]
+        if protoc.main([*arguments, f"--plugin=protoc-gen-mypy={plugin}", PROTO]) != 0:
+            sys.exit(f"{PROTO} does not compile")
+        return {source / made.relative_to(directory): made.read_bytes() for made in Path(directory).rglob("*_pb2.py*")}
+
+
+def crd_copies() -> dict[Path, bytes]:
+    """Copy the CRDs into the chart, where Helm can read them."""
+    chart = ROOT / "charts/tfmodel-operator/files/crds"
+    return {chart / crd.name: crd.read_bytes() for crd in CRDS.glob("*.yaml")}
+
+
+GENERATORS: tuple[Callable[[], dict[Path, bytes]], ...] = (protos, crd_copies, sample.files)
+
+
+def main() -> int:
+    """Return 0 if all is as it should be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a file differs")
+    check = parser.parse_args().check
+    differing = [
+        path
+        for generate in GENERATORS
+        for path, content in generate().items()
+        if not path.exists() or path.read_bytes() != content
+        if check or not _write(path, content)
+    ]
+    for path in differing:
+        print(f"{path.relative_to(ROOT)} differs from its source: run `make generate`, and commit the result", file=sys.stderr)
+    return 1 if differing else 0
+
+
+def _write(path: Path, content: bytes) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    print(f"wrote {path.relative_to(ROOT)}")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
