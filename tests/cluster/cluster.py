@@ -340,7 +340,7 @@ def sweep() -> None:
 def names() -> list[str]:
     """Return the names of the clusters of this cache that run."""
     states = ((path.name, State.load(path)) for path in sorted((cache_dir() / "clusters").glob("*")))
-    return [name for name, state in states if state and state.running()]
+    return [name for name, state in states if state and state.ready and state.running()]
 
 
 def _clean(directory: Path, keep_logs: bool = False) -> None:

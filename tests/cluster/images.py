@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tests.cluster import binaries, pins
 from tests.cluster.cache import cache_dir, content_hash, locked, run, say, step
+from tests.cluster.errors import CommandFailed, ComponentFailed
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # Empty in the base image, so that the mounts of a build leave no trace.
@@ -94,7 +95,7 @@ def build_image(name: str, dockerfile: Path, context: Path, build_args: Mapping[
         build_args: ``BASE_IMAGE`` defaults to ``base_image()``.
 
     Raises:
-        CommandFailed: buildah failed; the error carries its output.
+        ComponentFailed: buildah failed; the error names its log and carries the end of it.
     """
     arguments = {"BASE_IMAGE": base_image().reference, **(build_args or {})}
     text = dockerfile.read_text()
@@ -143,7 +144,11 @@ def _bud(image: Image, dockerfile: str, context: Path, arguments: Mapping[str, s
         *(f"--build-arg={key}={value}" for key, value in arguments.items()),
         "--tag", image.reference, "--file", str(file), str(context)]) + "\n"
     script += f"{tool} {shlex.join(['push', image.reference, f'docker-archive:{unfinished}:{image.reference}'])}\n"
-    run(["unshare", "--mount", "sh", "-ec", script], env={"TMPDIR": str(storage)})
+    log = cache_dir() / "images" / f"{image.name}.log"
+    try:
+        run(["unshare", "--mount", "sh", "-ec", f"exec >{shlex.quote(str(log))} 2>&1\n{script}"], env={"TMPDIR": str(storage)})
+    except CommandFailed as error:
+        raise ComponentFailed(f"building the image {image.name}", "failed", log) from error
     unfinished.rename(image.archive)
 
 

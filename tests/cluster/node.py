@@ -129,10 +129,10 @@ def remove_cgroup(path: str) -> None:
 
 
 def hierarchies() -> list[Path]:
-    """Return the mounted cgroup hierarchies: one in version 2, one per controller in version 1."""
+    """Return the mounted cgroup hierarchies: one in version 2, one per controller (and `unified`) in version 1."""
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
-    return [path for path in sorted(CGROUPS.iterdir()) if path.is_dir() and not path.is_symlink() and path.name != "unified"]
+    return [path for path in sorted(CGROUPS.iterdir()) if path.is_dir() and not path.is_symlink()]
 
 
 def _written(path: Path, document: dict[str, Any]) -> Path:

@@ -31,10 +31,9 @@ class Package:
 
     def installed(self) -> bool:
         """Say whether the command or file is there, wherever it came from."""
-        if self.provides == "etcd" and os.path.exists(os.path.join(os.environ.get("KUBEBUILDER_ASSETS", "/-"), "etcd")):
-            return True
-        found = os.path.exists(self.provides) if self.provides.startswith("/") else shutil.which(self.provides, path=PATH)
-        return bool(found)
+        if self.provides.startswith("/"):
+            return Path(self.provides).exists()
+        return bool(shutil.which(self.provides, path=f"{os.environ.get('KUBEBUILDER_ASSETS', '')}:{PATH}"))
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,9 @@ def missing(purposes: Sequence[str] = EVERYTHING, *, known: Sequence[Package] | 
                              "install the Debian packages python3 python3-venv of Debian 12 or newer)"))
     go = (version_of_go or go_version)()
     if go is None or go < pins.MIN_GO:
-        lines.append(Missing(f"missing: Go {_dotted(pins.MIN_GO)} or newer ({'none' if go is None else _dotted(go)} found; install "
-                             "the Debian package golang-go of Debian 13 or bookworm-backports, or see https://go.dev/doc/install)"))
+        found = "none" if go is None else _dotted(go)
+        lines.append(Missing(f"missing: Go {_dotted(pins.MIN_GO)} or newer ({found} found; install the Debian package golang-go "
+                             "of Debian 13 or of bookworm-backports, or see https://go.dev/doc/install)"))
     if (os.geteuid() if user is None else user) != 0 and {"kubelet", "images"} & set(purposes):
         lines.append(Missing("missing: root (a real node and image builds need it: run this as root, for instance with sudo)"))
     return lines

@@ -51,7 +51,7 @@ class Runtime:
         images = self.ctr("images", "list", "--quiet").split()
         if image.reference not in images:
             size = image.archive.stat().st_size / 1e6
-            with step(f"Importing the image {image.name} into the node", f"{1 + size / 100:.0f} s for its {size:.0f} MB"):
+            with step(f"Importing the image {image.name} into the node", f"{1 + size / 40:.0f} s for its {size:.0f} MB"):
                 self.ctr("images", "import", str(image.archive))
             # Another build of the same image is of no use to anybody now; containerd frees its layers by and by.
             outdated = [each for each in images if each.startswith(image.reference.rpartition(":")[0] + ":")]
