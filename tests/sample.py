@@ -116,7 +116,9 @@ def saved_model() -> bytes:
         y = tf.add(tf.multiply(x, 0.5), 2.0, name="y")
 
     def info(tensor: tf.Tensor) -> meta_graph_pb2.TensorInfo:
-        return meta_graph_pb2.TensorInfo(name=tensor.name, dtype=tensor.dtype.as_datatype_enum, tensor_shape=tensor.shape.as_proto())
+        return meta_graph_pb2.TensorInfo(
+            name=tensor.name, dtype=tensor.dtype.as_datatype_enum, tensor_shape=tensor.shape.as_proto()
+        )
 
     model = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     meta_graph = model.meta_graphs.add()

@@ -87,7 +87,7 @@ def wait_until_ready(cluster: kube.Kube) -> None:
 
 def predict_rest(address: str) -> object:
     """Return the predictions for INSTANCES over REST."""
-    request = urllib.request.Request(  # noqa: S310 an address of the cluster
+    request = urllib.request.Request(
         f"http://{address}/v1/models/half-plus-two:predict",
         data=json.dumps({"instances": INSTANCES}).encode(),
         headers={"Content-Type": "application/json"},
@@ -120,7 +120,9 @@ def next_steps(where: str) -> str:
         "kubectl delete -f manifests/samples/half-plus-two.yaml",
     ]
     if where == "embedded":
-        return "\n".join(['eval "$(make -s demo-env)"                    # KUBECONFIG, kubectl and helm', *steps, "make demo-down"])
+        return "\n".join(
+            ['eval "$(make -s demo-env)"                    # KUBECONFIG, kubectl and helm', *steps, "make demo-down"]
+        )
     return "\n".join([*steps, "make demo-down KUBE=current"])
 
 

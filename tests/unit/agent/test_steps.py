@@ -1,0 +1,183 @@
+"""Traces of the agent's steps, as a person would follow them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfmodel_agent import history as memory
+from tfmodel_agent import steps
+from tfmodel_agent.history import ServerVersion
+from tfmodel_serving import model_config
+from tfmodel_serving.model_config import Latest, Specific
+from tfmodel_serving.saved_model import Finding, Verdict
+
+FAILED = ServerVersion("END", 5, "no SavedModel")
+
+
+def wanted(name="half", policy=Latest(1), verified=(), labels=None, marks=None, **findings):
+    found = {version: Finding(Verdict.VERIFIED) for version in verified}
+    model = model_config.Model(name, f"/models/{name}", policy, labels or {})
+    return steps.Wanted(model, found, marks or dict.fromkeys(verified, "files"))
+
+
+def seen(**models):
+    """half={1: "AVAILABLE"} and so on."""
+    return memory.Seen(
+        {
+            name: {v: s if isinstance(s, ServerVersion) else ServerVersion(s) for v, s in versions.items()}
+            for name, versions in models.items()
+        }
+    )
+
+
+class Trace:
+    """Carries the history from step to step; a push is answered at once."""
+
+    def __init__(self, history=None):
+        self.history = history or memory.History(pushed={}, reachable=True)
+        self.now = 1000.0
+
+    def step(self, what, looked=None, after=0.0):
+        self.now += after
+        models = [what] if isinstance(what, steps.Wanted) else what
+        looked = looked or memory.Seen()
+        marks = {(one.model.name, v): mark for one in models for v, mark in one.fingerprints.items()}
+        self.history = memory.look(self.history, looked, marks, self.now)
+        step = steps.next_step(models, looked, self.history, self.now)
+        if step.push is not None:
+            self.history = memory.answered(memory.sent(self.history, step.push, self.now), self.now)
+        return "push " + step.reason if step.push is not None else step.reason
+
+
+def test_the_first_version_is_added_and_then_serves():
+    trace, half = Trace(), wanted(verified=[1])
+    assert trace.step(half) == "push half: - -> {1}"
+    assert trace.step(half, seen(half={1: "LOADING"}), after=1) == "half: version 1 is LOADING"
+    assert trace.step(half, seen(half={1: "AVAILABLE"}), after=1) == "serving what is wanted"
+
+
+def test_a_new_version_is_loaded_beside_the_old_one_which_goes_when_the_new_one_serves():
+    trace = Trace()
+    trace.step(wanted(verified=[1]))
+    both = wanted(verified=[1, 2])
+    assert trace.step(both, seen(half={1: "AVAILABLE"}), after=5) == "push half: {1} -> {1, 2}"
+    assert trace.step(both, seen(half={1: "AVAILABLE", 2: "LOADING"}), after=5) == "half: version 2 is LOADING"
+    assert trace.step(both, seen(half={1: "AVAILABLE", 2: "AVAILABLE"})) == "push half: {1, 2} -> {2}"
+    assert trace.step(both, seen(half={1: "UNLOADING", 2: "AVAILABLE"})) == "serving what is wanted"
+
+
+def test_a_version_that_fails_is_taken_out_and_tried_again_with_backoff():
+    trace = Trace()
+    trace.step(wanted(verified=[1]))
+    both = wanted(verified=[1, 2])
+    trace.step(both, seen(half={1: "AVAILABLE"}), after=5)
+    failed = seen(half={1: "AVAILABLE", 2: FAILED})
+    assert trace.step(both, failed, after=3) == "push half: {1, 2} -> {1}"
+    assert trace.step(both, failed, after=3) == "serving what is wanted"
+    assert trace.step(both, failed, after=8) == "push half: {1} -> {1, 2}"
+    assert trace.step(both, failed, after=1) == "half: version 2 is END", "the END of the previous life is no verdict"
+    assert trace.step(both, failed, after=2) == "push half: {1, 2} -> {1}"
+    assert trace.step(both, failed, after=29) == "serving what is wanted"
+    assert trace.step(both, failed, after=2) == "push half: {1} -> {1, 2}"
+
+
+def test_a_failed_version_whose_files_change_is_tried_at_once():
+    trace = Trace()
+    trace.step(wanted(verified=[1]))
+    trace.step(wanted(verified=[1, 2]), seen(half={1: "AVAILABLE"}), after=5)
+    failed = seen(half={1: "AVAILABLE", 2: FAILED})
+    trace.step(wanted(verified=[1, 2]), failed, after=3)
+    repaired = wanted(verified=[1, 2], marks={1: "files", 2: "other files"})
+    assert trace.step(repaired, failed, after=3) == "serving what is wanted", "not before the server has let go of it"
+    assert trace.step(repaired, failed, after=3) == "push half: {1} -> {1, 2}"
+
+
+def test_a_vanished_volume_unloads_nothing():
+    trace = Trace()
+    trace.step(wanted(verified=[1]))
+    assert trace.step(wanted(verified=[]), seen(half={1: "AVAILABLE"}), after=5) == "serving what is wanted"
+
+
+def test_versions_that_are_not_on_the_volume_never_reach_the_server():
+    trace = Trace()
+    assert trace.step(wanted(policy=Specific((1, 7)), verified=[1])) == "push half: - -> {1}"
+    trace = Trace()
+    assert trace.step(wanted(policy=Specific((7,)), verified=[1])) == "serving what is wanted"
+
+
+def test_a_label_moves_when_its_version_is_available_and_not_before():
+    trace = Trace()
+    trace.step(wanted(policy=Specific((1,)), verified=[1, 2], labels={"stable": 1}))
+    one = wanted(policy=Specific((1,)), verified=[1, 2], labels={"stable": 1})
+    assert trace.step(one, seen(half={1: "AVAILABLE"}), after=1) == "push half: {1} -> {1} stable=1"
+    two = wanted(policy=Specific((2,)), verified=[1, 2], labels={"stable": 2})
+    assert trace.step(two, seen(half={1: "AVAILABLE"}), after=1) == "push half: {1} stable=1 -> {1, 2} stable=1"
+    both = seen(half={1: "AVAILABLE", 2: "AVAILABLE"})
+    assert trace.step(two, both, after=1) == "push half: {1, 2} stable=1 -> {2} stable=2"
+
+
+def test_names_are_added_one_at_a_time_unless_they_have_loaded_before():
+    trace = Trace()
+    two = [wanted("a", verified=[1]), wanted("b", verified=[1])]
+    assert trace.step(two) == "push a: - -> {1}"
+    assert trace.step(two, seen(a={1: "LOADING"}), after=1) == "push b: - -> {1}"
+    loaded = Trace(memory.History(pushed={}, reachable=True, loaded=frozenset({"a", "b"})))
+    assert loaded.step(two) == "push a: - -> {1}; b: - -> {1}"
+
+
+def test_a_name_comes_back_only_when_its_previous_life_has_ended():
+    trace, half = Trace(), wanted(verified=[1])
+    trace.step(half)
+    assert trace.step([], seen(half={1: "AVAILABLE"}), after=5) == "push half: {1} -> -"
+    assert trace.step(half, seen(half={1: "UNLOADING"}), after=0.1) == "half: waiting for the END of version 1"
+    assert trace.step(half, seen(half={1: "END"}), after=0.1) == "half: waiting for the model server to let go of it"
+    assert trace.step(half, seen(half={1: "END"}), after=3) == "push half: - -> {1}"
+
+
+def test_a_restarted_server_is_fed_again():
+    trace, half = Trace(), wanted(verified=[1])
+    trace.step(half)
+    trace.step(half, seen(half={1: "AVAILABLE"}), after=1)
+    assert trace.step(half, memory.Seen(message="UNAVAILABLE"), after=1) == "waiting for the model server: UNAVAILABLE"
+    assert trace.step(half, seen(), after=1) == "push half: - -> {1}"
+
+
+def test_a_rogue_reload_is_undone():
+    trace, half = Trace(), wanted(verified=[1])
+    trace.step(half)
+    trace.step(half, seen(half={1: "AVAILABLE"}), after=1)
+    assert trace.step(half, seen(half={1: "END"}), after=10).startswith("push pushing the whole config")
+
+
+def test_nothing_is_sent_while_a_reload_is_in_flight_and_an_overdue_one_makes_the_server_suspect():
+    half = wanted(verified=[1])
+    history = memory.sent(memory.History(pushed={}, reachable=True), {"half": memory.Served(frozenset({1}))}, 1000.0)
+    step = steps.next_step([half, wanted("b", verified=[1])], seen(), history, 1005.0)
+    assert (step.push, step.reason) == (None, "waiting for the reload sent 5.0 s ago")
+    step = steps.next_step([half], seen(), history, 1000.0 + steps.LOAD_SECONDS + 1)
+    assert step.suspect == "a reload has had no answer for 600 s"
+    again = steps.next_step([half], seen(), memory.suspected(history, step.suspect), 1605.0)
+    assert again.push is None
+    assert again.suspect == step.suspect
+
+
+def test_a_suspect_server_is_trusted_again_once_it_was_away():
+    history = memory.suspected(memory.History(pushed={"half": memory.Served(frozenset({1}))}, reachable=True), "hung")
+    history = memory.look(history, memory.Seen(message="gone"), {}, 1.0)
+    history = memory.look(history, seen(), {}, 2.0)
+    assert (history.suspect, dict(history.pushed or {})) == ("", {})
+
+
+def test_a_restarted_agent_keeps_what_serves():
+    trace = Trace(memory.History())
+    half = wanted(verified=[2])
+    assert trace.step(half, seen(half={1: "AVAILABLE"})) == (
+        "push pushing the whole config: what the model server has is not known (1 models)"
+    )
+    assert trace.history.pushed == {"half": memory.Served(frozenset({1, 2}))}
+
+
+def test_equal_facts_give_equal_steps():
+    history = memory.History(pushed={}, reachable=True)
+    half = wanted(verified=[3])
+    assert steps.next_step([half], seen(), history, 5.0) == steps.next_step([half], seen(), dataclasses.replace(history), 5.0)

@@ -1,0 +1,50 @@
+"""Values with defaults, so that a test names only what it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmodel_operator.api import facts, spec
+from tfmodel_serving.state import AgentState, ModelState, VersionState
+
+UID = "11111111-2222-3333-4444-555555555555"
+
+
+def body(name: str = "half", generation: int = 3, **given: Any) -> dict[str, Any]:
+    """A TFModel as the API server returns it."""
+    return {
+        "apiVersion": "serving.tfmodel.dev/v1alpha1",
+        "kind": "TFModel",
+        "metadata": {"name": name, "namespace": "ml", "uid": UID, "generation": generation, "resourceVersion": "7"},
+        "spec": {
+            "source": {"persistentVolumeClaim": {"claimName": "models", "path": name}},
+            "server": {"image": "tensorflow/serving:2.19.1"},
+            **given,
+        },
+    }
+
+
+def tfmodel(**given: Any) -> spec.TFModel:
+    return spec.parse(body(**given))
+
+
+def version(
+    number: int = 1, state: str = "AVAILABLE", verdict: str = "Verified", *, wanted: bool = True, message: str = ""
+) -> VersionState:
+    return VersionState(number, verdict, state, wanted, message)
+
+
+def agent(*versions: VersionState, config_hash: str = "hash", ready: bool = True, **given: Any) -> AgentState:
+    models = (ModelState("half", given.pop("source_message", ""), versions),)
+    return AgentState("uid", config_hash, ready, True, "", models=models, **given)
+
+
+def pod(name: str = "half-1", *versions: VersionState, ready: bool = True, **given: Any) -> facts.PodFacts:
+    return facts.PodFacts(name, ready, agent=agent(*versions, **given))
+
+
+def seen(*pods: facts.PodFacts, replicas: int | None = None, **given: Any) -> facts.Facts:
+    count = len(pods) if replicas is None else replicas
+    values: dict[str, Any] = {"template_running": True, "replicas": len(pods), "ready_replicas": sum(p.ready for p in pods)}
+    model = tfmodel(server={"image": "tensorflow/serving:2.19.1", "replicas": count})
+    return facts.Facts(model=model, config_hash="hash", pods=pods, **{**values, **given})

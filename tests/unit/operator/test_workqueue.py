@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import asyncio
+
+from tfmodel_operator.workqueue import WorkQueue
+
+
+def run(test):
+    async def bounded():
+        async with asyncio.timeout(10):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_a_key_waits_once_and_runs_again_if_it_was_added_while_it_ran():
+    async def test():
+        queue, runs, release = WorkQueue(), [], asyncio.Event()
+
+        async def do(key):
+            runs.append(key)
+            await release.wait()
+
+        for _ in range(3):
+            queue.add("a")
+        worker = asyncio.create_task(queue.work(do))
+        while not runs:
+            await asyncio.sleep(0)
+        queue.add("a")
+        queue.add("a")
+        assert runs == ["a"]
+        release.set()
+        while len(runs) < 2:
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert runs == ["a", "a"]
+        worker.cancel()
+
+    run(test)
+
+
+def test_a_key_never_runs_twice_at_the_same_time():
+    async def test():
+        queue, running, most, total = WorkQueue(), 0, 0, 0
+
+        async def do(key):
+            nonlocal running, most, total
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+            total += 1
+            if total < 50:
+                queue.add("a")
+
+        workers = [asyncio.create_task(queue.work(do)) for _ in range(4)]
+        queue.add("a")
+        while total < 50:
+            await asyncio.sleep(0)
+        assert most == 1
+        for worker in workers:
+            worker.cancel()
+
+    run(test)
+
+
+def test_an_earlier_delay_wins_and_an_add_cancels_the_delay():
+    async def test():
+        queue, runs = WorkQueue(), []
+
+        async def do(key):
+            runs.append(key)
+
+        worker = asyncio.create_task(queue.work(do))
+        queue.add_after("late", 3600)
+        queue.add_after("late", 0.01)
+        queue.add_after("late", 3600)
+        queue.add_after("soon", 3600)
+        queue.add("soon")
+        while len(runs) < 2:
+            await asyncio.sleep(0.005)
+        assert sorted(runs) == ["late", "soon"]
+        worker.cancel()
+
+    run(test)
+
+
+def test_failures_back_off_and_success_forgets_them():
+    async def test():
+        queue = WorkQueue()
+        assert [queue.retry("a") for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+        queue.forget("a")
+        assert queue.retry("a") == 0.5
+
+    run(test)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfmodel_serving import state
+
+version_states = st.builds(state.VersionState, st.integers(1, 2**63 - 1), st.text(), st.text(), st.booleans(), st.text())
+model_states = st.builds(state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple))
+states = st.builds(
+    state.AgentState, st.text(), st.text(), st.booleans(), st.booleans(), st.text(), st.text(), st.text(),
+    st.lists(model_states, max_size=3).map(tuple),
+)  # fmt: skip
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(states)
+def test_a_state_survives_the_wire(given_state):
+    assert state.from_dict(json.loads(json.dumps(state.to_dict(given_state)))) == given_state
+
+
+@given(anything)
+def test_any_answer_is_a_state_or_invalid(document):
+    with pytest.raises(state.InvalidState):
+        state.from_dict(document)
+
+
+@given(states, st.sampled_from(["pod_uid", "ready", "models", "step"]), anything)
+def test_a_member_of_another_type_is_invalid_or_equal_in_type(given_state, member, value):
+    document = {**state.to_dict(given_state), member: value}
+    try:
+        found = state.from_dict(document)
+    except state.InvalidState:
+        return
+    assert type(getattr(found, member)) is type(getattr(given_state, member))
+
+
+def test_a_newer_agent_may_say_more():
+    document = state.to_dict(state.AgentState("uid", "hash", ready=True, settled=True, step="")) | {"later": 1}
+    assert state.from_dict(json.loads(json.dumps(document))).pod_uid == "uid"
+
+
+def test_messages_are_one_bounded_line():
+    assert state.clean("a\x00b\n\tc\x1b[31m" + "x" * 1000) == ("a b c [31m" + "x" * 1000)[: state.MESSAGE_CHARACTERS]
