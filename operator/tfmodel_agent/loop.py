@@ -134,7 +134,7 @@ class Agent:
 
     def _publish(self, seen: memory.Seen, step: steps.Step, config_message: str, now: float) -> None:
         state = report(self.settings.pod_uid, self._mounted.hash, config_message, self._wanted, seen, self._history, step, now)
-        if state.step != self.state.step:
+        if state.step != self.state.step and step.push is None:
             log.info("Next step", extra={"step": state.step})
         if state.ready != self.state.ready:
             log.info("Readiness changed", extra={"ready": state.ready})

@@ -82,7 +82,7 @@ def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.Histo
     if hung := _hung(seen, history, now):
         return Step(f"the model server must be restarted: {hung}", suspect=hung)
     if history.in_flight_since is not None:
-        return Step(f"waiting for the reload sent {now - history.in_flight_since:.1f} s ago")
+        return Step("waiting for the model server to answer a reload")
     entries = {one.model.name: _entry(one, seen, history, now) for one in wanted}
     target, waits = _admit(entries, seen, history, now)
     if history.pushed is None or _differs(target, history.pushed):

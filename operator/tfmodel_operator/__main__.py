@@ -7,6 +7,8 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -22,6 +24,7 @@ from tfmodel_operator.workqueue import WorkQueue
 from tfmodel_serving import json_logging
 
 STOP_SECONDS = 10.0
+RECONNECT_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -31,24 +34,26 @@ async def run(configured: settings.Settings) -> None:
     store, queue = Store(), WorkQueue[Key]()
     kopf_settings = handlers.settings(configured.namespaces)
     client = ApiClient(lambda: handlers.login(settings=kopf_settings))
-    stop, ready = asyncio.Event(), asyncio.Event()
+    stop, ready, connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
     async with aiohttp.ClientSession(trust_env=False) as http:
         world = reconcile.World(store, client, Applier(client, store), http, configured.agent_image)
         # kopf cancels every task started after its own: all of ours are started before.
         workers = [asyncio.create_task(queue.work(lambda key: _work(key, world, queue))) for _ in range(configured.workers)]
-        probes = asyncio.create_task(_serve_probes(configured, ready))
+        probes = asyncio.create_task(_serve_probes(configured, connected))
         watches = asyncio.create_task(
             kopf.operator(
                 registry=handlers.registry(store, queue),
                 settings=kopf_settings,
                 clusterwide=not configured.namespaces,
                 namespaces=configured.namespaces,
+                identity=cast(Any, "tfmodel-operator"),  # kopf would look our user up, who has no name in the image
                 standalone=True,
                 stop_flag=stop,
                 ready_flag=ready,
             )
         )
         signals = asyncio.create_task(_own_signals(stop, ready))
+        checking = asyncio.create_task(_until_connected(client, configured.namespaces, connected))
         try:
             done, _ = await asyncio.wait([*workers, probes, watches], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -57,9 +62,9 @@ async def run(configured: settings.Settings) -> None:
                 raise RuntimeError("a part of the operator ended by itself")
         finally:
             stop.set()
-            for task in (*workers, probes, signals):
+            for task in (*workers, probes, signals, checking):
                 task.cancel()
-            await asyncio.wait([watches, *workers, probes, signals], timeout=STOP_SECONDS)
+            await asyncio.wait([watches, *workers, probes, signals, checking], timeout=STOP_SECONDS)
             await client.close()
     log.info("Operator stopped")
 
@@ -81,14 +86,26 @@ async def _own_signals(stop: asyncio.Event, ready: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
-async def _serve_probes(configured: settings.Settings, ready: asyncio.Event) -> None:
-    """Answer /livez (the event loop turns) and /readyz (the watches run)."""
+async def _until_connected(client: ApiClient, namespaces: Sequence[str], connected: asyncio.Event) -> None:
+    """Set ``connected`` once the API server lets us see TFModels, and say why as long as it doesn't."""
+    while not connected.is_set():
+        try:
+            for namespace in namespaces or [None]:
+                await client.check(namespace)
+            connected.set()
+        except errors.ApiError as error:
+            log.warning("Can't list TFModels; will try again", extra={"error": str(error)})
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+
+async def _serve_probes(configured: settings.Settings, connected: asyncio.Event) -> None:
+    """Answer /livez (the event loop turns) and /readyz (the API server answers us)."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(status=200 if ready.is_set() else 503, text="ok\n" if ready.is_set() else "starting\n")
+        return web.Response(status=200 if connected.is_set() else 503, text="ok\n" if connected.is_set() else "starting\n")
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz)])

@@ -6,6 +6,8 @@ finalizers and annotations, or cost time that grows with the square of the numbe
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -60,10 +62,15 @@ def _feed(kind: str, store: Store, queue: WorkQueue[Key]) -> Any:
 
 def login(**kwargs: Any) -> kopf.ConnectionInfo:
     """Log in as the pod's service account, else as the kubeconfig's user."""
-    found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-    if found is None:
-        raise kopf.PermanentError("no service account is mounted and KUBECONFIG names no usable file")
-    return found
+    if found := kopf.login_with_service_account(**kwargs):
+        # By address, as client-go does: kopf would ask the cluster's DNS, which need not be up before us.
+        host, port = os.environ.get("KUBERNETES_SERVICE_HOST", ""), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+        if host:
+            return dataclasses.replace(found, server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
+        return found
+    if found := kopf.login_with_kubeconfig(**kwargs):
+        return found
+    raise kopf.PermanentError("no service account is mounted and KUBECONFIG names no usable file")
 
 
 def settings(namespaces: Collection[str]) -> kopf.OperatorSettings:

@@ -22,6 +22,8 @@ from tfmodel_operator.status import status as statuses
 from tfmodel_serving import model_config
 
 MOVING_SECONDS = 1.0
+STALLED_SECONDS = 10.0
+"""The mend may be something no watch of ours tells of, such as a stranger's Service that is deleted."""
 STEADY_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ async def reconcile(key: Key, world: World) -> float:
         status = statuses.status(seen, before, service.endpoints(model), world.now())
     if status != before:
         await _write_status(body, status, world)
-    return STEADY_SECONDS if _is_steady(status) else MOVING_SECONDS
+    return _next_look(status)
 
 
 async def _apply(plan: plans.Plan, key: Key, world: World) -> Finding | None:
@@ -153,7 +155,9 @@ def _log_transition(body: dict[str, Any], status: dict[str, Any]) -> None:
         )
 
 
-def _is_steady(status: dict[str, Any]) -> bool:
-    """Tell whether only somebody else can change what is so."""
+def _next_look(status: dict[str, Any]) -> float:
+    """Return the seconds until the next look: what moves is followed closely, what only somebody else can change is not."""
     found = {condition["type"]: condition["status"] for condition in status["conditions"]}
-    return found.get(conditions.Type.RECONCILING) != "True"
+    if found.get(conditions.Type.RECONCILING) == "True":
+        return MOVING_SECONDS
+    return STALLED_SECONDS if found.get(conditions.Type.STALLED) == "True" else STEADY_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -10,6 +11,7 @@ import urllib.request
 
 from tests.cluster import ClusterError, EmbeddedCluster
 from tests.cluster.cache import say
+from tests.cluster.errors import CommandFailed
 from tests.demo import kube
 
 SAMPLE = kube.ROOT / "manifests/samples/half-plus-two.yaml"
@@ -47,10 +49,13 @@ def up(cluster: kube.Kube, where: str) -> None:
     """Install the operator, serve the sample, ask it over REST and gRPC, and show what there is to see."""
     repository, _, tag = cluster.operator_image.rpartition(":")
     say(f"Installing the operator ({cluster.operator_image}) with helm")
-    cluster.helm(
-        "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m",
-        "--set", f"image.repository={repository},image.tag={tag}",
-    )  # fmt: skip
+    try:
+        cluster.helm(
+            "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m",
+            "--set", f"image.repository={repository},image.tag={tag}",
+        )  # fmt: skip
+    except CommandFailed as error:
+        raise kube.DemoFailed(f"{error}\n\n{look_at_operator(cluster)}") from error
     say(f"Applying {SAMPLE.relative_to(kube.ROOT)}")
     cluster.kubectl("apply", "-f", str(SAMPLE))
     wait_until_ready(cluster)
@@ -66,6 +71,15 @@ def up(cluster: kube.Kube, where: str) -> None:
     if rest != [2.5, 3.0, 4.5] or grpc != rest:
         raise kube.DemoFailed(f"the answers are wrong: REST {rest}, gRPC {grpc}, expected [2.5, 3.0, 4.5]")
     show("What to try next", next_steps(where))
+
+
+def look_at_operator(cluster: kube.Kube) -> str:
+    """Return what one would look at first when the operator doesn't start."""
+    seen = []
+    for arguments in (("get", "pods"), ("logs", f"deployment/{RELEASE}", "--tail=15")):
+        with contextlib.suppress(CommandFailed):
+            seen.append(cluster.kubectl("-n", NAMESPACE, *arguments))
+    return "\n".join(seen)
 
 
 def wait_until_ready(cluster: kube.Kube) -> None:
@@ -96,14 +110,14 @@ def predict_rest(address: str) -> object:
         return json.load(response)["predictions"]
 
 
-def predict_grpc(address: str) -> list[float]:
+def predict_grpc(address: str, model: str = "half-plus-two") -> list[float]:
     """Return the predictions for INSTANCES over gRPC, with TensorFlow Serving's own client API."""
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     request = predict_pb2.PredictRequest()
-    request.model_spec.name = "half-plus-two"
+    request.model_spec.name = model
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(INSTANCES, dtype=tf.float32))
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         response = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
@@ -120,9 +134,8 @@ def next_steps(where: str) -> str:
         "kubectl delete -f manifests/samples/half-plus-two.yaml",
     ]
     if where == "embedded":
-        return "\n".join(
-            ['eval "$(make -s demo-env)"                    # KUBECONFIG, kubectl and helm', *steps, "make demo-down"]
-        )
+        environment = 'eval "$(make -s demo-env)"                    # KUBECONFIG, kubectl and helm'
+        return "\n".join([environment, *steps, "make demo-down"])
     return "\n".join([*steps, "make demo-down KUBE=current"])
 
 

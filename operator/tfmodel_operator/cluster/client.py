@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from tfmodel_operator.api import labels
 from tfmodel_operator.cluster import errors
 
 FIELD_MANAGER = "tfmodel-operator"
@@ -57,6 +58,15 @@ class ApiClient:
             Unavailable: No usable answer.
         """
         return await self._request("GET", path(kind, api_version, namespace, name))
+
+    async def check(self, namespace: str | None) -> None:
+        """List one TFModel, to know that the API server answers, has the CRD, and lets us.
+
+        Raises:
+            ApiError: It doesn't; the message says why.
+        """
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        await self._request("GET", f"/apis/{labels.API_VERSION}{scope}/tfmodels", params={"limit": "1"})
 
     async def apply(self, manifest: Mapping[str, Any], *, subresource: str = "") -> dict[str, Any]:
         """Apply ``manifest`` server-side, taking over the fields in it; return the object as it then is.

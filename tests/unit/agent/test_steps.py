@@ -14,9 +14,9 @@ from tfmodel_serving.saved_model import Finding, Verdict
 FAILED = ServerVersion("END", 5, "no SavedModel")
 
 
-def wanted(name="half", policy=Latest(1), verified=(), labels=None, marks=None, **findings):
+def wanted(name="half", policy=None, verified=(), labels=None, marks=None):
     found = {version: Finding(Verdict.VERIFIED) for version in verified}
-    model = model_config.Model(name, f"/models/{name}", policy, labels or {})
+    model = model_config.Model(name, f"/models/{name}", policy or Latest(1), labels or {})
     return steps.Wanted(model, found, marks or dict.fromkeys(verified, "files"))
 
 
@@ -153,7 +153,7 @@ def test_nothing_is_sent_while_a_reload_is_in_flight_and_an_overdue_one_makes_th
     half = wanted(verified=[1])
     history = memory.sent(memory.History(pushed={}, reachable=True), {"half": memory.Served(frozenset({1}))}, 1000.0)
     step = steps.next_step([half, wanted("b", verified=[1])], seen(), history, 1005.0)
-    assert (step.push, step.reason) == (None, "waiting for the reload sent 5.0 s ago")
+    assert (step.push, step.reason) == (None, "waiting for the model server to answer a reload")
     step = steps.next_step([half], seen(), history, 1000.0 + steps.LOAD_SECONDS + 1)
     assert step.suspect == "a reload has had no answer for 600 s"
     again = steps.next_step([half], seen(), memory.suspected(history, step.suspect), 1605.0)

@@ -1,0 +1,89 @@
+"""One API server for the tier, and the operator as a process beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster import EmbeddedCluster
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+AGENT_IMAGE = "tfmodel-operator:test"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.api)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[EmbeddedCluster]:
+    with EmbeddedCluster() as made:
+        made.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        made.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        yield made
+
+
+@pytest.fixture
+def namespace(cluster: EmbeddedCluster, counter: Iterator[int] = itertools.count(1)) -> str:
+    """A namespace of the test's own."""
+    name = f"test-{next(counter)}"
+    cluster.kubectl("create", "namespace", name)
+    return name
+
+
+class Operator:
+    """The operator as a process; its log is kept beside the cluster's."""
+
+    def __init__(self, cluster: EmbeddedCluster, *arguments: str) -> None:
+        self.log = cluster.logs_dir / "operator.log"
+        environment = os.environ | cluster.environment() | {"PYTHONPATH": str(ROOT / "operator")}
+        command = [sys.executable, "-m", "tfmodel_operator", "--agent-image", AGENT_IMAGE, "--host", "127.0.0.1", "--port", "0"]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen([*command, *arguments], stdout=log, stderr=log, env=environment)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: EmbeddedCluster) -> Iterator[Operator]:
+    running = Operator(cluster)
+    yield running
+    assert running.process.poll() is None, f"the operator ended by itself: {running.log.read_text()[-2000:]}"
+    assert running.stop() == 0
+    assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture
+def tfmodel(namespace: str):
+    """Return a maker of manifests in the test's namespace."""
+
+    def make(name: str = "half", **spec: object) -> dict[str, object]:
+        source = {"persistentVolumeClaim": {"claimName": "models", "path": "half"}}
+        metadata = {"name": name, "namespace": namespace}
+        return {
+            "apiVersion": "serving.tfmodel.dev/v1alpha1",
+            "kind": "TFModel",
+            "metadata": metadata,
+            "spec": {"source": source, **spec},
+        }
+
+    return make
+
+
+def to_yaml(manifest: object) -> str:
+    return yaml.safe_dump(manifest)
