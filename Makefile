@@ -34,7 +34,8 @@ prerequisites: $(STAMP)  ## Install the Debian packages that the embedded cluste
 	@$(RUN) -m tests.cluster prerequisites --install
 
 demo: $(STAMP)  ## Serve a model in a cluster made here (KUBE=current: in your kubeconfig's)
-	@$(RUN) -m tests.demo up --kube $(KUBE)
+	@if [ "$(KUBE)" = embedded ]; then $(RUN) -m tests.cluster prerequisites --install; fi
+	$(RUN) -m tests.demo up --kube $(KUBE)
 
 demo-down: $(STAMP)  ## Stop the demo's cluster and remove all it made (KUBE=current: uninstall)
 	@$(RUN) -m tests.demo down --kube $(KUBE)

@@ -90,7 +90,7 @@ class ModelServer:
         try:
             answers = await asyncio.gather(*(self._versions(name) for name in names))
         except ModelServerUnreachable as error:
-            return memory.Seen(message=f"no answer from the model server at {self.address}: {error}")
+            return memory.Seen(message=f"the model server at {self.address} does not answer: {error}")
         return memory.Seen({name: versions for name, versions in answers if versions is not None})
 
     async def _versions(self, name: str) -> tuple[str, memory.Versions | None]:

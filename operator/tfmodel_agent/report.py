@@ -35,7 +35,8 @@ def report(
         settled=step.settled and not config_message,
         step=clean(step.reason),
         config_message=clean(config_message),
-        server_message=clean(seen.message or step.suspect),
+        server_message=clean(seen.message),
+        suspect=clean(step.suspect),
         models=tuple(_model(one, seen, history, now) for one in wanted),
     )
 

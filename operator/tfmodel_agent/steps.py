@@ -93,6 +93,12 @@ def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.Histo
         for version in sorted(served.versions)
         if seen.state(name, version) != "AVAILABLE"
     ]
+    waits += [
+        f"{name}: version {version} is on its way out"
+        for name, served in sorted(target.items())
+        for version, found in sorted(seen.models.get(name, {}).items())
+        if version not in served.versions and found.state in memory.LIVE
+    ]
     if waits:
         return Step("; ".join(waits))
     return Step("serving what is wanted", settled=True)

@@ -24,7 +24,7 @@ def application(agent: Agent) -> web.Application:
 
     async def readyz(_: web.Request) -> web.Response:
         current = agent.state
-        return web.Response(status=200 if current.ready else 503, text=f"{current.server_message or current.step}\n")
+        return web.Response(status=200 if current.ready else 503, text=f"{current.suspect or current.server_message or current.step}\n")
 
     async def v1_state(request: web.Request) -> web.Response:
         body = json.dumps(state.to_dict(agent.state), sort_keys=True)

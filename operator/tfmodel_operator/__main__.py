@@ -90,7 +90,7 @@ async def _until_connected(client: ApiClient, namespaces: Sequence[str], connect
     """Set ``connected`` once the API server lets us see TFModels, and say why as long as it doesn't."""
     while not connected.is_set():
         try:
-            for namespace in namespaces or [None]:
+            for namespace in namespaces or (None,):
                 await client.check(namespace)
             connected.set()
         except errors.ApiError as error:

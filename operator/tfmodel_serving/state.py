@@ -56,6 +56,7 @@ class AgentState:
         config_hash: Of the mounted files the rest of the state is about.
         config_message: Why the mounted files can't be used; ``""`` if they can.
         server_message: Why the model server can't be talked to; ``""`` if it can.
+        suspect: Why the model server must be restarted; ``""`` if it needn't.
         step: The agent's next step and its reason, for people.
         settled: Nothing is left to do: the server serves what the files and the volume allow.
     """
@@ -67,6 +68,7 @@ class AgentState:
     step: str
     config_message: str = ""
     server_message: str = ""
+    suspect: str = ""
     models: tuple[ModelState, ...] = ()
 
     def model(self, name: str) -> ModelState | None:

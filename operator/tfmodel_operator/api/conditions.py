@@ -37,6 +37,7 @@ class Reason(enum.StrEnum):
     AGENT_UNREACHABLE = "AgentUnreachable"  # a pod's agent doesn't answer
     SERVER_SUSPECT = "ServerSuspect"  # a model server must be restarted
     MODEL_LOADING = "ModelLoading"  # a wanted version is on its way
+    ROLLING_OUT = "RollingOut"  # every wanted version serves, and another one is on its way in or out
     MODEL_LOAD_FAILED = "ModelLoadFailed"  # a wanted version ended with an error
 
 

@@ -77,8 +77,16 @@ def versions_loadable(seen: Facts) -> Finding | None:
 def servers_sound(seen: Facts) -> Finding | None:
     """No model server waits for its restart."""
     for pod, agent in seen.reports:
+        if agent.suspect:
+            return _failing(Reason.SERVER_SUSPECT, f"pod {pod}: {agent.suspect}")
+    return None
+
+
+def servers_answer(seen: Facts) -> Finding | None:
+    """Every model server answers its agent."""
+    for pod, agent in seen.reports:
         if agent.server_message:
-            return _failing(Reason.SERVER_SUSPECT, f"pod {pod}: {agent.server_message}")
+            return _failing(Reason.WAITING_FOR_PODS, f"pod {pod}: {agent.server_message}")
     return None
 
 
@@ -87,6 +95,14 @@ def versions_available(seen: Facts) -> Finding | None:
     for pod, version in _wanted(seen):
         if version.state != "AVAILABLE":
             return _failing(Reason.MODEL_LOADING, f"pod {pod}: version {version.version} is {version.state or 'about to load'}")
+    return None
+
+
+def agents_settled(seen: Facts) -> Finding | None:
+    """No agent has anything left to do."""
+    for pod, agent in seen.reports:
+        if not agent.settled:
+            return _failing(Reason.ROLLING_OUT, f"pod {pod}: {agent.step}")
     return None
 
 
@@ -119,7 +135,7 @@ def pods_ready(seen: Facts) -> Finding | None:
 
 VERSIONS_VERIFIED: tuple[Check, ...] = (source_mounted, config_read, source_readable, version_found, versions_verified)
 PODS_READY: tuple[Check, ...] = (source_mounted, images_pulled, pods_exist, pods_ready)
-MODEL_AVAILABLE: tuple[Check, ...] = (config_read, versions_loadable, servers_sound, version_found, versions_available)
+MODEL_AVAILABLE: tuple[Check, ...] = (config_read, versions_loadable, servers_sound, servers_answer, version_found, versions_available)
 READY: tuple[Check, ...] = (
     config_valid,
     source_mounted,
@@ -132,7 +148,9 @@ READY: tuple[Check, ...] = (
     versions_verified,
     pods_exist,
     agents_answer,
+    servers_answer,
     versions_available,
+    agents_settled,
     pods_ready,
 )
 

@@ -63,7 +63,8 @@ def test_a_new_version_is_loaded_beside_the_old_one_which_goes_when_the_new_one_
     assert trace.step(both, seen(half={1: "AVAILABLE"}), after=5) == "push half: {1} -> {1, 2}"
     assert trace.step(both, seen(half={1: "AVAILABLE", 2: "LOADING"}), after=5) == "half: version 2 is LOADING"
     assert trace.step(both, seen(half={1: "AVAILABLE", 2: "AVAILABLE"})) == "push half: {1, 2} -> {2}"
-    assert trace.step(both, seen(half={1: "UNLOADING", 2: "AVAILABLE"})) == "serving what is wanted"
+    assert trace.step(both, seen(half={1: "UNLOADING", 2: "AVAILABLE"})) == "half: version 1 is on its way out"
+    assert trace.step(both, seen(half={1: "END", 2: "AVAILABLE"})) == "serving what is wanted"
 
 
 def test_a_version_that_fails_is_taken_out_and_tried_again_with_backoff():

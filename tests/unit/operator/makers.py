@@ -34,9 +34,9 @@ def version(
     return VersionState(number, verdict, state, wanted, message)
 
 
-def agent(*versions: VersionState, config_hash: str = "hash", ready: bool = True, **given: Any) -> AgentState:
+def agent(*versions: VersionState, config_hash: str = "hash", ready: bool = True, settled: bool = True, **given: Any) -> AgentState:
     models = (ModelState("half", given.pop("source_message", ""), versions),)
-    return AgentState("uid", config_hash, ready, True, "", models=models, **given)
+    return AgentState("uid", config_hash, ready, settled, "still moving", models=models, **given)
 
 
 def pod(name: str = "half-1", *versions: VersionState, ready: bool = True, **given: Any) -> facts.PodFacts:

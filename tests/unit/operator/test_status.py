@@ -69,8 +69,15 @@ def waiting(problem):
             "False", Reason.AGENT_UNREACHABLE, "pod b: timeout", Type.RECONCILING, id="an agent is silent",
         ),
         pytest.param(
-            seen(pod("a", version(1), server_message="a reload has had no answer for 600 s")),
+            seen(pod("a", version(1), suspect="a reload has had no answer for 600 s")),
             "False", Reason.SERVER_SUSPECT, "no answer", Type.RECONCILING, id="a server is suspect",
+        ),
+        pytest.param(
+            seen(pod("a", version(1, ""), ready=False, server_message="the model server does not answer")),
+            "False", Reason.WAITING_FOR_PODS, "does not answer", Type.RECONCILING, id="a server is starting",
+        ),
+        pytest.param(
+            seen(pod("a", version(1), settled=False)), "False", Reason.ROLLING_OUT, "pod a: still moving", Type.RECONCILING, id="moving"
         ),
         pytest.param(
             seen(pod("a", version(1), ready=False)), "False", Reason.WAITING_FOR_PODS, "pod a is not ready yet", Type.RECONCILING, id="not ready yet"
