@@ -17,7 +17,7 @@ from tfmodel_serving import json_logging
 async def run(configured: settings.Settings) -> None:
     """Run one agent until SIGTERM; the end of any part of it ends the process."""
     agent = loop.Agent(configured)
-    runner = web.AppRunner(application(agent), access_log=None)
+    runner = web.AppRunner(application(agent), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, configured.host, configured.port).start()
     working = asyncio.create_task(agent.run())

@@ -6,12 +6,15 @@ All decisions are in :mod:`tfmodel_agent.steps`; this module only carries facts 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
 
 from tfmodel_agent import history as memory
 from tfmodel_agent import modelserver, mounted, steps, view
+from tfmodel_agent.drain import Drain
+from tfmodel_agent.metrics import Metrics
 from tfmodel_agent.report import report
 from tfmodel_agent.settings import Settings
 from tfmodel_serving import model_config, saved_model
@@ -32,6 +35,9 @@ class Agent:
         self.settings = settings
         self.state = AgentState(settings.pod_uid, config_hash="", ready=False, settled=False, step="starting")
         self.suspect = ""
+        self.drain = Drain(settings.client_ports, settings.drain_seconds)
+        self.metrics = Metrics(lambda: self.state)
+        self._changed = asyncio.Event()
         self._server = modelserver.ModelServer(settings.server)
         self._view = view.View(settings.view)
         self._mounted = mounted.Mounted(hash="")
@@ -45,12 +51,18 @@ class Agent:
         """Work until cancelled."""
         try:
             while True:
-                await self._once()
+                with self.metrics.look_seconds.time():
+                    await self._once()
                 await asyncio.sleep(IDLE_SECONDS if self.state.settled else MOVING_SECONDS)
         finally:
             if self._reload:
                 self._reload.cancel()
             await self._server.close()
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Return when the state changes, or after ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
 
     async def _once(self) -> None:
         config_message = self._read_mounted()
@@ -123,13 +135,16 @@ class Agent:
             task.result()
         except modelserver.ReloadRefused as error:
             log.error("Model server refused the reload", extra={"answer": str(error)})
+            self.metrics.reloads.labels("refused").inc()
             self._history = memory.doubted(self._history, now)
             if error.poisoned:
                 self._history = memory.suspected(self._history, f"it refuses every reload: {error}")
         except modelserver.ModelServerUnreachable as error:
             log.warning("Reload was not answered", extra={"error": str(error)})
+            self.metrics.reloads.labels("unanswered").inc()
             self._history = memory.doubted(self._history, now)
         else:
+            self.metrics.reloads.labels("answered").inc()
             self._history = memory.answered(self._history, now)
 
     def _publish(self, seen: memory.Seen, step: steps.Step, config_message: str, now: float) -> None:
@@ -138,4 +153,7 @@ class Agent:
             log.info("Next step", extra={"step": state.step})
         if state.ready != self.state.ready:
             log.info("Readiness changed", extra={"ready": state.ready})
-        self.state = state
+        if state != self.state:
+            self.state = state
+            self._changed.set()
+            self._changed = asyncio.Event()

@@ -19,6 +19,9 @@ class Settings:
         server: Address of the model server's gRPC port.
         port: Where the agent listens.
         pod_uid: Told to whoever reads the state; a reused pod address is noticed by it.
+        drain_seconds: How long a drain may take.
+        drain_token: What a drain must bring along; ``""`` refuses all.
+        client_ports: The model server's, where clients connect.
     """
 
     config: Path
@@ -27,6 +30,9 @@ class Settings:
     host: str
     port: int
     pod_uid: str
+    drain_seconds: float
+    drain_token: str
+    client_ports: tuple[int, ...]
 
 
 def parse(arguments: Sequence[str]) -> Settings:
@@ -38,4 +44,10 @@ def parse(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s)")  # noqa: S104 probes come from outside
     parser.add_argument("--port", type=int, default=8502, help="port to listen on (default: %(default)s)")
     parser.add_argument("--pod-uid", default=os.environ.get("POD_UID", ""), help="default: $POD_UID")
-    return Settings(**vars(parser.parse_args(arguments)))
+    parser.add_argument("--drain-seconds", type=float, default=20.0, help="limit of a drain (default: %(default)s)")
+    parser.add_argument("--drain-token", default="", help="what GET /drain must send as X-Drain-Token (default: no drain)")
+    parser.add_argument(
+        "--client-port", type=int, action="append", default=[], dest="client_ports", help="model server port; may be repeated"
+    )
+    given = vars(parser.parse_args(arguments))
+    return Settings(**{**given, "client_ports": tuple(given["client_ports"])})

@@ -20,6 +20,7 @@ from tfmodel_operator.cluster import errors
 from tfmodel_operator.cluster.apply import Applier
 from tfmodel_operator.cluster.client import ApiClient
 from tfmodel_operator.cluster.store import Key, Store
+from tfmodel_operator.observe.agents import Agents
 from tfmodel_operator.workqueue import WorkQueue
 from tfmodel_serving import json_logging
 
@@ -35,8 +36,8 @@ async def run(configured: settings.Settings) -> None:
     kopf_settings = handlers.settings(configured.namespaces)
     client = ApiClient(lambda: handlers.login(settings=kopf_settings))
     stop, ready, connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    async with aiohttp.ClientSession(trust_env=False) as http:
-        world = reconcile.World(store, client, Applier(client, store), http, configured.agent_image)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False) as http:
+        world = reconcile.World(store, client, Applier(client, store), Agents(http, queue.add), configured.agent_image)
         # kopf cancels every task started after its own: all of ours are started before.
         workers = [asyncio.create_task(queue.work(lambda key: _work(key, world, queue))) for _ in range(configured.workers)]
         probes = asyncio.create_task(_serve_probes(configured, connected))

@@ -7,21 +7,21 @@ import datetime
 import logging
 from typing import Any
 
-import aiohttp
-
 from tfmodel_operator.api import conditions, facts, labels, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.cluster import errors
 from tfmodel_operator.cluster.apply import Applier
 from tfmodel_operator.cluster.client import ApiClient
 from tfmodel_operator.cluster.store import Children, Key, Store
-from tfmodel_operator.observe import observe
+from tfmodel_operator.observe import observe, workload
+from tfmodel_operator.observe.agents import Agents
 from tfmodel_operator.plan import plan as plans
 from tfmodel_operator.plan import service
 from tfmodel_operator.status import status as statuses
 from tfmodel_serving import model_config
 
-MOVING_SECONDS = 1.0
+MOVING_SECONDS = 10.0
+"""What moves tells us so itself, by watches and by agents; looks are the belt to these braces."""
 STALLED_SECONDS = 10.0
 """The mend may be something no watch of ours tells of, such as a stranger's Service that is deleted."""
 STEADY_SECONDS = 30.0
@@ -34,14 +34,13 @@ class World:
     """Everything a pass reads from and writes to.
 
     Args:
-        http: For asking agents.
         agent_image: Image of this operator, which is also the agents'.
     """
 
     store: Store
     client: ApiClient
     applier: Applier
-    http: aiohttp.ClientSession
+    agents: Agents
     agent_image: str
 
     def now(self) -> str:
@@ -60,18 +59,19 @@ async def reconcile(key: Key, world: World) -> float:
     """
     body = world.store.model(key)
     if body is None or "deletionTimestamp" in body["metadata"]:
+        world.agents.follow(key, ())
         return STEADY_SECONDS  # its children go with it, by their owner references
     before = body.get("status", {})
     try:
         model = spec.parse(body)
-        plan = plans.make_plan(model, world.agent_image)
+        plan = plans.make_plan(model, world.agent_image, world.store.children(key).deployment)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
         too_large = isinstance(error, model_config.ModelConfigTooLarge)
         finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
         status = statuses.invalid(before, finding, body["metadata"]["generation"], world.now())
     else:
         problem = await _apply(plan, key, world)
-        seen = await _observe(model, plan, problem, key, world)
+        seen = _observe(model, plan, problem, key, world)
         status = statuses.status(seen, before, service.endpoints(model), world.now())
     if status != before:
         await _write_status(body, status, world)
@@ -111,10 +111,12 @@ async def _touch_pods(children: Children, config_hash: str, world: World) -> Non
         world.store.upsert("Pod", pod)
 
 
-async def _observe(model: spec.TFModel, plan: plans.Plan, problem: Finding | None, key: Key, world: World) -> facts.Facts:
+def _observe(model: spec.TFModel, plan: plans.Plan, problem: Finding | None, key: Key, world: World) -> facts.Facts:
     children = world.store.children(key)
-    return await observe.observe(
-        model, children.deployment, children.pods, world.http, config_hash=plan.config_hash, config_problem=problem
+    pods = tuple(pod for pod in children.pods if not workload.terminating(pod))
+    world.agents.follow(key, pods)
+    return observe.observe(
+        model, children.deployment, pods, world.agents.report, config_hash=plan.config_hash, config_problem=problem
     )
 
 

@@ -11,6 +11,15 @@ from tests.e2e.conftest import put
 INSTANCES, ANSWERS = [1.0, 2.0, 5.0], [2.5, 3.0, 4.5]
 
 
+# The containers of a pod see each other's processes.
+KILL_MODEL_SERVER = """
+import os, pathlib, signal
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    if int(process.name) != os.getpid() and b"--rest_api_port=" in (process / "cmdline").read_bytes():
+        os.kill(int(process.name), signal.SIGKILL)
+"""
+
+
 @pytest.fixture
 def served(bench, half_plus_two):
     """A TFModel that is Ready."""
@@ -133,8 +142,7 @@ def test_killing_the_operator_changes_nothing_for_the_model(served):
 
 def test_a_killed_model_server_is_fed_again(served):
     pod = server_pods(served)[0]["metadata"]["name"]
-    script = "import os, signal; [os.kill(int(p), signal.SIGKILL) for p in os.listdir('/proc') if p.isdigit() and b'tests.modelserver' in open(f'/proc/{p}/cmdline', 'rb').read()]"
-    served.kubectl("exec", pod, "-c", "agent", "--", "python", "-c", script)
+    served.kubectl("exec", pod, "-c", "agent", "--", "python", "-c", KILL_MODEL_SERVER)
     served.cluster.wait_for("a restart", lambda: server_pods(served)[0]["status"]["containerStatuses"][0]["restartCount"] >= 1)
     served.wait_ready()
     assert served.predict(INSTANCES) == ANSWERS

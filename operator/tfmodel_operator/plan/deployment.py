@@ -5,6 +5,8 @@ The template is a function of spec and of the agent's image alone: whatever chan
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from tfmodel_operator.api import labels, spec
@@ -13,7 +15,12 @@ from tfmodel_operator.plan import configmap, metadata
 VIEW = "/run/tfmodel/view"
 USER = 65532
 """Agent and server run as the same user: what one can read the other can."""
-GRACE_SECONDS = 30
+DRAIN_SECONDS = 20
+STOP_SECONDS = 10
+"""Between the end of the drain and SIGKILL."""
+CONNECTION_AGE_SECONDS = 15
+"""gRPC clients are told to connect anew that often, so that within a drain all of them have left; gRPC adds up to a tenth."""
+DRAIN_TOKEN = "--drain-token="  # noqa: S105 a flag's name
 SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -21,8 +28,12 @@ SECURITY = {
 }
 
 
-def deployment(model: spec.TFModel, agent_image: str) -> dict[str, Any]:
-    """Return the complete Deployment serving ``model``; equal inputs give equal objects."""
+def deployment(model: spec.TFModel, agent_image: str, live: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the complete Deployment serving ``model``; equal inputs give equal objects.
+
+    Args:
+        live: The Deployment as it is: what must outlive the TFModel's UID is taken over from it.
+    """
     name = metadata.server_name(model)
     return {
         "apiVersion": "apps/v1",
@@ -33,19 +44,35 @@ def deployment(model: spec.TFModel, agent_image: str) -> dict[str, Any]:
             "selector": {"matchLabels": labels.selector(name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "revisionHistoryLimit": 3,
-            "template": {"metadata": {"labels": labels.of_server(name)}, "spec": pod_spec(model, agent_image)},
+            "template": {
+                "metadata": {"labels": labels.of_server(name)},
+                "spec": pod_spec(model, agent_image, drain_token(model, live)),
+            },
         },
     }
 
 
-def pod_spec(model: spec.TFModel, agent_image: str) -> dict[str, Any]:
+def drain_token(model: spec.TFModel, live: Mapping[str, Any] | None) -> str:
+    """Return the word by which the agent knows the kubelet: unknown to the network, and stable, so that no pod is replaced.
+
+    It follows from the TFModel's UID; a Deployment that was adopted (``--cascade=orphan``) keeps the one it has.
+    """
+    if live is not None:
+        for container in live["spec"]["template"]["spec"].get("initContainers", []):
+            for argument in container.get("args", []):
+                if argument.startswith(DRAIN_TOKEN):
+                    return str(argument.removeprefix(DRAIN_TOKEN))
+    return hashlib.sha256(f"drain {model.uid}".encode()).hexdigest()[:32]
+
+
+def pod_spec(model: spec.TFModel, agent_image: str, token: str) -> dict[str, Any]:
     """Return the pod spec; it passes Pod Security *restricted*."""
     claim = {"claimName": model.source.claim_name, "readOnly": True}
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "shareProcessNamespace": True,  # the model server ignores SIGTERM where it is PID 1
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + STOP_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -54,8 +81,8 @@ def pod_spec(model: spec.TFModel, agent_image: str) -> dict[str, Any]:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_agent(agent_image, model.source)],
-        "containers": [_model_server(model)],
+        "initContainers": [_agent(agent_image, model.source, token)],
+        "containers": [_model_server(model, token)],
         "volumes": [
             {"name": "source", "persistentVolumeClaim": claim},
             {"name": "config", "configMap": {"name": metadata.config_name(model)}},
@@ -65,14 +92,24 @@ def pod_spec(model: spec.TFModel, agent_image: str) -> dict[str, Any]:
     }
 
 
-def _agent(image: str, source: spec.Claim) -> dict[str, Any]:
+def _agent(image: str, source: spec.Claim, token: str) -> dict[str, Any]:
     """Return the agent as a native sidecar: it is up before the model server starts and until after that has ended."""
     return {
         "name": "agent",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",
-        "args": ["tfmodel_agent", "run", f"--config={configmap.MOUNT}", f"--view={VIEW}", f"--port={labels.AGENT_PORT}"],
+        "args": [
+            "tfmodel_agent",
+            "run",
+            f"--config={configmap.MOUNT}",
+            f"--view={VIEW}",
+            f"--port={labels.AGENT_PORT}",
+            f"--client-port={labels.GRPC_PORT}",
+            f"--client-port={labels.REST_PORT}",
+            f"--drain-seconds={DRAIN_SECONDS}",
+            f"{DRAIN_TOKEN}{token}",
+        ],
         "env": [{"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}],
         "ports": [{"name": "agent", "containerPort": labels.AGENT_PORT}],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
@@ -87,7 +124,7 @@ def _agent(image: str, source: spec.Claim) -> dict[str, Any]:
     }
 
 
-def _model_server(model: spec.TFModel) -> dict[str, Any]:
+def _model_server(model: spec.TFModel, token: str) -> dict[str, Any]:
     return {
         "name": "model-server",
         "image": model.server.image,
@@ -104,8 +141,16 @@ def _model_server(model: spec.TFModel) -> dict[str, Any]:
         # fails under load. It tolerates an agent that restarts.
         "readinessProbe": _probe("/readyz", periodSeconds=1, failureThreshold=15),
         "livenessProbe": _probe("/livez/server", periodSeconds=5, failureThreshold=3),
-        # Endpoints are removed while the server still answers.
-        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        # The agent answers when clients have left; then SIGTERM, which ends the server at once.
+        "lifecycle": {
+            "preStop": {
+                "httpGet": {
+                    "path": "/drain",
+                    "port": labels.AGENT_PORT,
+                    "httpHeaders": [{"name": "X-Drain-Token", "value": token}],
+                }
+            }
+        },
         "securityContext": SECURITY,
         "volumeMounts": [
             {"name": "config", "mountPath": configmap.MOUNT, "readOnly": True},
@@ -132,6 +177,7 @@ def flags() -> list[str]:
         "--max_num_load_retries=0",  # the agent retries, and knows why
         "--load_retry_interval_micros=1000000",
         "--grpc_max_threads=64",
+        f"--grpc_channel_arguments=grpc.max_connection_age_ms={CONNECTION_AGE_SECONDS * 1000}",
         "--allow_version_labels_for_unavailable_models=true",
         "--enable_profiler=false",  # unauthenticated, and on the port clients use
     ]

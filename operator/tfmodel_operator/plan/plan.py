@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from tfmodel_operator.api import spec
@@ -29,8 +30,11 @@ class Plan:
         return (self.configmap, self.service, self.deployment)
 
 
-def make_plan(model: spec.TFModel, agent_image: str) -> Plan:
+def make_plan(model: spec.TFModel, agent_image: str, live: Mapping[str, Any] | None = None) -> Plan:
     """Return what should exist for ``model``.
+
+    Args:
+        live: The Deployment as it is, or None.
 
     Raises:
         tfmodel_serving.model_config.InvalidModelConfig: Its config can't be published.
@@ -38,7 +42,7 @@ def make_plan(model: spec.TFModel, agent_image: str) -> Plan:
     configmap = configmaps.configmap(model)
     return Plan(
         configmap=configmap,
-        deployment=deployments.deployment(model, agent_image),
+        deployment=deployments.deployment(model, agent_image, live),
         service=services.service(model),
         config_hash=configmaps.content_hash(configmap),
     )

@@ -49,7 +49,8 @@ def version_found(seen: Facts) -> Finding | None:
     """There is a version to serve."""
     for pod, model in _models(seen):
         if not any(version.wanted for version in model.versions):
-            others = ", ".join(f"{version.version} is {version.verdict}: {version.message}" for version in model.versions)
+            there = [version for version in model.versions if version.verdict != "Missing"]
+            others = ", ".join(f"{version.version} is {version.verdict}: {version.message}" for version in there)
             found = f"found {others}" if others else "it holds no version directory; add one named by its number, such as 1"
             reason = Reason.VERSION_REJECTED if others else Reason.NO_VERSION_FOUND
             return _failing(reason, f"pod {pod}: no version to serve in {seen.model.source}: {found}")
@@ -135,7 +136,14 @@ def pods_ready(seen: Facts) -> Finding | None:
 
 VERSIONS_VERIFIED: tuple[Check, ...] = (source_mounted, config_read, source_readable, version_found, versions_verified)
 PODS_READY: tuple[Check, ...] = (source_mounted, images_pulled, pods_exist, pods_ready)
-MODEL_AVAILABLE: tuple[Check, ...] = (config_read, versions_loadable, servers_sound, servers_answer, version_found, versions_available)
+MODEL_AVAILABLE: tuple[Check, ...] = (
+    config_read,
+    versions_loadable,
+    servers_sound,
+    servers_answer,
+    version_found,
+    versions_available,
+)
 READY: tuple[Check, ...] = (
     config_valid,
     source_mounted,

@@ -1,0 +1,59 @@
+"""The agent's metrics, made from its state at every scrape: what is gone from the state is gone from the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from tfmodel_serving.state import AgentState
+
+
+class Metrics:
+    """The registry behind `/metrics`, and the counters the loop feeds."""
+
+    def __init__(self, state: Callable[[], AgentState]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_StateCollector(state))
+        self.reloads = Counter(
+            "tfmodel_agent_reloads", "Reloads answered by the model server", ["result"], registry=self.registry
+        )
+        self.look_seconds = Histogram(
+            "tfmodel_agent_look_seconds",
+            "Time of one look at volume and model server",
+            buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 10.0),
+            registry=self.registry,
+        )
+
+
+class _StateCollector(Collector):
+    def __init__(self, state: Callable[[], AgentState]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        state = self._state()
+        for name, explanation, value in (
+            ("ready", "1 if every model has an AVAILABLE version", state.ready),
+            ("settled", "1 if nothing is left to do", state.settled),
+            ("model_server_up", "1 if the model server answers", not state.server_message),
+            ("model_server_suspect", "1 if the model server must be restarted", bool(state.suspect)),
+            ("config_valid", "1 if the mounted config can be used", not state.config_message),
+        ):
+            yield GaugeMetricFamily(f"tfmodel_agent_{name}", explanation, value=float(value))
+        available = GaugeMetricFamily(
+            "tfmodel_agent_version_available", "1 if the version is AVAILABLE", labels=["model_name", "version"]
+        )
+        verified = GaugeMetricFamily(
+            "tfmodel_agent_version_verified",
+            "1 if the version is complete and sound on the volume",
+            labels=["model_name", "version"],
+        )
+        for model in state.models:
+            for version in model.versions:
+                labels = [model.name, str(version.version)]
+                available.add_metric(labels, float(version.state == "AVAILABLE"))
+                verified.add_metric(labels, float(version.verdict == "Verified"))
+        yield available
+        yield verified
