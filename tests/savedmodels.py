@@ -62,7 +62,7 @@ def _half_plus(intercept: float) -> Callable[[Any, str], None]:
 
 def _set_method_names(path: str, methods: dict[str, str]) -> None:
     """Give signatures the method names of TF1 exports; ``tf.saved_model.save`` calls them all predict."""
-    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-untyped]
 
     file = Path(path) / "saved_model.pb"
     model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
@@ -122,7 +122,7 @@ KINDS: dict[str, Callable[[Any, str], None]] = {
 def make(kinds: Iterable[str], directory: Path) -> None:
     """Make models as ``directory/<kind>``, in this process: imports TensorFlow."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
+    import tensorflow as tf  # type: ignore[import-untyped]
 
     for kind in kinds:
         KINDS[kind](tf, str(directory / kind))

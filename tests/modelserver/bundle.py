@@ -1,14 +1,19 @@
 """A loaded SavedModel and its signatures (servables/tensorflow/saved_model_bundle_factory.cc)."""
 
+# os.path answers as access(2) does, where pathlib raises for what may not be looked at:
+# ruff: noqa: PTH110
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.modelserver import tensorflow_c
+from tests.modelserver import status, tensorflow_c
 from tests.modelserver.batching import BatchLimits
 from tests.modelserver.protos import meta_graph_pb2
 from tests.modelserver.tensorflow_c import Array
+
+_GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 
 class Bundle:
@@ -19,6 +24,12 @@ class Bundle:
     """
 
     def __init__(self, path: str, tags: Sequence[str], config: bytes) -> None:
+        if not any(os.path.exists(os.path.join(path, name)) for name in _GRAPH_FILES):
+            raise status.StatusError(  # asked before TensorFlow is (session_bundle/oss/session_bundle_util.cc)
+                status.Code.NOT_FOUND,
+                "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+                f"`{_GRAPH_FILES[0]}`)\nSpecified file path: {path}",
+            )
         self._session = tensorflow_c.Session(path, tags, config)
         self.limits: BatchLimits | None = None
         meta_graph = meta_graph_pb2.MetaGraphDef.FromString(self._session.meta_graph_def)

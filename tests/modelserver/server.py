@@ -47,7 +47,6 @@ class Server:
             raise inference.invalid("Both server_options.model_base_path and server_options.model_config_file are empty!")
         inference.check_method_names = flags.enable_signature_method_name_check
         inference.tensor_content = flags.enable_serialization_as_tensor_content
-        threading.Thread(target=tensorflow_c.library, name="load-tensorflow", daemon=True).start()
         config = self._initial_config()
         options = _loader_options(flags)
 
@@ -65,6 +64,8 @@ class Server:
         if flags.port:
             log.info("server", f"Running gRPC ModelServer at 0.0.0.0:{flags.port} ...")
         self._start_rest(core)
+        # Only now, unless a model has asked for it already: it takes a core for 0.4 s, and the ports are to open first.
+        threading.Thread(target=tensorflow_c.library, name="load-tensorflow", daemon=True).start()
 
     def wait(self) -> None:
         """Wait for ever, if anything was started."""

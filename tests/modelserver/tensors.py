@@ -60,15 +60,14 @@ def _fill(values: Any, size: int, dtype: np.dtype[Any], default: object) -> Arra
 
 def from_values(values: object) -> Array:
     """Return Python values as an array: floats as float32, text and bytes as objects."""
-    array = np.asarray(values)
-    if array.dtype == np.float64:
-        return array.astype(np.float32)
-    if array.dtype.kind in "SU":
-        flat = [value.encode() if isinstance(value, str) else value for value in np.asarray(values, object).ravel()]
+    objects = np.asarray(values, dtype=object)
+    if any(isinstance(value, str | bytes) for value in objects.ravel()):
+        flat = [value.encode() if isinstance(value, str) else value for value in objects.ravel()]
         result = np.empty(len(flat), dtype=object)
         result[:] = flat
-        return result.reshape(array.shape)
-    return array
+        return result.reshape(objects.shape)
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def to_proto(array: Array, proto: Any, as_content: bool = False) -> None:
