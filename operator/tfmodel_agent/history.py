@@ -80,6 +80,8 @@ class History:
         left: When a model's name was last taken out of the config.
         loaded: Names that have been AVAILABLE before, in this life of the server or an earlier one.
         suspect: Why the server must be restarted; ``""`` if it needn't.
+        orphaned: The names in a reload that an earlier agent sent and whose answer nobody waits for: the server still works
+            on it, or has done so.
     """
 
     pushed: Mapping[str, Served] | None = None
@@ -92,6 +94,12 @@ class History:
     loaded: frozenset[str] = frozenset()
     suspect: str = ""
     reachable: bool = False
+    orphaned: frozenset[str] = frozenset()
+
+
+def started(orphaned: frozenset[str], now: float) -> History:
+    """The agent has just started; its predecessor may have left a reload behind, with the models ``orphaned``."""
+    return History(orphaned=orphaned, in_flight_since=now if orphaned else None)
 
 
 def sent(history: History, config: Mapping[str, Served], now: float) -> History:
@@ -137,6 +145,8 @@ def look(history: History, seen: Seen, fingerprints: Mapping[tuple[str, int], ob
         # The suspicion went with the old process; failures stay, because the files that caused them did.
         history = History(failures=history.failures, loaded=history.loaded, pushed={}, pushed_at=now)
     history = dataclasses.replace(history, reachable=True)
+    if history.orphaned and _orphan_is_over(history, seen, now):
+        history = dataclasses.replace(history, orphaned=frozenset(), in_flight_since=None)
     live = {(name, v) for name, versions in seen.models.items() for v, found in versions.items() if found.state in LIVE}
     history = dataclasses.replace(history, alive=history.alive | live)
     failures = {key: failure for key, failure in history.failures.items() if seen.state(*key) != "AVAILABLE"}
@@ -155,6 +165,16 @@ def look(history: History, seen: Seen, fingerprints: Mapping[tuple[str, int], ob
     return history
 
 
+def _orphan_is_over(history: History, seen: Seen, now: float) -> bool:
+    """A reload is answered when each name has a version that is AVAILABLE or END; what the server doesn't know it has lost."""
+    if now - (history.in_flight_since or 0.0) <= STALE_SECONDS:
+        return False
+    return all(
+        name not in seen.models or any(found.state in {"AVAILABLE", "END"} for found in seen.models[name].values())
+        for name in history.orphaned
+    )
+
+
 def retry_at(failure: Failure) -> float | None:
     """Return when a failed version may be pushed again, or None: not before its files change."""
     if failure.count > len(RETRY_SECONDS):
@@ -165,6 +185,8 @@ def retry_at(failure: Failure) -> float | None:
 def _restarted(history: History, seen: Seen, now: float) -> bool:
     """A restarted server knows none of the models it was seen to know, or was away while suspect."""
     away_while_suspect = bool(history.suspect) and not history.reachable
+    if history.in_flight_since is not None:
+        return away_while_suspect  # a restart breaks the connection, and the reload with it
     known = {name for name, _ in history.alive} & set(history.pushed or {})
     return away_while_suspect or (bool(known) and not known & set(seen.models))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -41,7 +42,8 @@ class Agent:
         self._server = modelserver.ModelServer(settings.server)
         self._view = view.View(settings.view)
         self._mounted = mounted.Mounted(hash="")
-        self._history = memory.History()
+        self._marker = settings.view / ".reload.json"
+        self._history = memory.started(self._left_behind(), time.monotonic())
         self._looks: dict[str, dict[int, saved_model.Look]] = {}
         self._wanted: tuple[steps.Wanted, ...] = ()
         self._looked_at = float("-inf")
@@ -71,10 +73,14 @@ class Agent:
             self._wanted = tuple([await self._look_at_source(model) for model in self._mounted.models])
             self._looked_at = now
         self._finish_reload()
-        seen = await self._server.look({model.name for model in self._mounted.models} | set(self._history.pushed or {}))
+        names = {model.name for model in self._mounted.models} | set(self._history.pushed or {}) | self._history.orphaned
+        seen = await self._server.look(names)
         now = time.monotonic()
         fingerprints = {(one.model.name, version): mark for one in self._wanted for version, mark in one.fingerprints.items()}
+        orphaned = self._history.orphaned
         self._history = memory.look(self._history, seen, fingerprints, now)
+        if orphaned and not self._history.orphaned:
+            self._marker.unlink(missing_ok=True)
         step = steps.next_step(self._wanted, seen, self._history, now)
         self._take(step, now)
         self.suspect = step.suspect
@@ -115,8 +121,20 @@ class Agent:
             model_config.Model(name, self._view.base_path(name), model_config.Specific(tuple(served.versions)), served.labels)
             for name, served in step.push.items()
         ]
+        self._marker.write_text(json.dumps(sorted(step.push)))
         self._history = memory.sent(self._history, step.push, now)
         self._reload = asyncio.create_task(self._server.reload(models))
+
+    def _left_behind(self) -> frozenset[str]:
+        """Return the models of a reload that an earlier agent of this pod sent and saw no answer to.
+
+        The server executes it whether or not anybody waits, and a second one meanwhile would queue behind it.
+        """
+        try:
+            names = json.loads(self._marker.read_text())
+        except (OSError, ValueError):
+            return frozenset()
+        return frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
 
     def _link(self, push: Mapping[str, memory.Served]) -> None:
         base_paths = {one.model.name: one.model.base_path for one in self._wanted}
@@ -130,6 +148,7 @@ class Agent:
         if self._reload is None or not self._reload.done():
             return
         task, self._reload = self._reload, None
+        self._marker.unlink(missing_ok=True)
         now = time.monotonic()
         try:
             task.result()

@@ -1,0 +1,211 @@
+"""The agent's steps against the model server's own state machine, in virtual time and without TensorFlow.
+
+The server is the stand-in's manager and path source (tests/modelserver), ticked by hand; what is played is only the
+loading, which takes a while and succeeds or fails as the version's files say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.modelserver import monitor, policy, retrier, servables, source, status
+from tests.modelserver.manager import TICK_SECONDS, Manager
+from tfmodel_agent import history as memory
+from tfmodel_agent import steps, view
+from tfmodel_serving import model_config, saved_model
+from tfmodel_serving.protos import serving_pb2
+
+LOAD_SECONDS = 0.35
+LOOK_SECONDS = 0.2
+
+assert policy  # the state machine under the manager
+
+
+@dataclasses.dataclass
+class Volume:
+    """Version directories: number to (content, sound). Content names the files, as a fingerprint does."""
+
+    root: Path
+    versions: dict[str, dict[int, tuple[str, bool]]] = dataclasses.field(default_factory=dict)
+
+    def put(self, name: str, version: int, content: str, sound: bool) -> None:
+        self.versions.setdefault(name, {})[version] = (content, sound)
+
+    def remove(self, name: str, version: int) -> None:
+        self.versions.get(name, {}).pop(version, None)
+
+
+class _Loader:
+    def __init__(self, volume: Volume, servable: monitor.ServableId) -> None:
+        self._volume, self._id, self.servable = volume, servable, object()
+
+    def estimate_resources(self) -> None:
+        pass
+
+    def load(self) -> None:
+        _, sound = self._volume.versions.get(self._id.name, {}).get(self._id.version, ("", False))
+        if not sound:
+            raise status.StatusError(status.Code.DATA_LOSS, "unsound")
+
+    def unload(self) -> None:
+        pass
+
+
+class _Delayed:
+    """An executor whose tasks run when their time has come."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tasks: list[tuple[float, Callable[[], None]]] = []
+
+    def schedule(self, task: Callable[[], None]) -> None:
+        self._tasks.append((self._clock() + LOAD_SECONDS, task))
+
+    def run_due(self) -> None:
+        due = [task for at, task in self._tasks if at <= self._clock()]
+        self._tasks = [(at, task) for at, task in self._tasks if at > self._clock()]
+        for task in due:
+            task()
+
+    def join(self) -> None:
+        pass
+
+
+class Server:
+    """One life of a model server."""
+
+    def __init__(self, volume: Volume, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._bus = monitor.EventBus()
+        self.states = monitor.StateMonitor(self._bus)
+        self._loads, self._unloads = _Delayed(clock), _Delayed(clock)
+        managed = servables.Servables(self._bus, retrier.RetryPolicy(0, 0.0), self._loads, self._unloads)
+        self._manager = Manager(managed, lambda servable, path: _Loader(volume, servable))
+        self._source = source.PathSource(self._manager.aspire)
+        self._next_poll = clock()
+        self._waiting: tuple[monitor.StateMonitor, set[str]] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """A reload has not been answered."""
+        return self._waiting is not None
+
+    def reload(self, models: list[model_config.Model]) -> None:
+        """HandleReloadConfigRequest: waits for one settled version of each new name."""
+        assert not self.busy, "a second reload in flight is executed later, as a full replacement"
+        message = serving_pb2.ModelServerConfig.FromString(model_config.to_message(models).SerializeToString())
+        new = {model.name for model in models} - self._source.names()
+        fresh = monitor.StateMonitor(self._bus)
+        self._source.update(message.model_config_list.config)
+        self._waiting = (fresh, new)
+        self._finish()
+
+    def tick(self) -> None:
+        if self._clock() >= self._next_poll:
+            self._next_poll += memory.POLL_SECONDS
+            self._source.poll()
+        self._manager.tick()
+        self._loads.run_due()
+        self._unloads.run_due()
+        self._finish()
+
+    def look(self, names: set[str]) -> memory.Seen:
+        found = {name: self.states.versions(name) for name in names}
+        return memory.Seen(
+            {name: {one.id.version: _version(one) for one in versions} for name, versions in found.items() if versions}
+        )
+
+    def available(self, name: str) -> set[int]:
+        return {one.id.version for one in self.states.versions(name) if one.state is monitor.State.AVAILABLE}
+
+    def _finish(self) -> None:
+        if self._waiting is not None:
+            fresh, names = self._waiting
+            settled = (monitor.State.AVAILABLE, monitor.State.END)
+            if all(any(one.state in settled for one in fresh.versions(name)) for name in names):
+                fresh.close()
+                self._waiting = None
+
+
+def _version(one: monitor.ServableState) -> memory.ServerVersion:
+    code = one.health.code.value if one.health is not None else 0
+    return memory.ServerVersion(one.state.name, code, str(one.health or ""))
+
+
+class World:
+    """A volume, a server and an agent, with a clock of their own.
+
+    Args:
+        models: What is desired; change it at any time.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.now = 100.0
+        self.volume = Volume(root)
+        self.view = view.View(root / "view")
+        self.models: dict[str, model_config.Model] = {}
+        self.server: Server | None = Server(self.volume, lambda: self.now)
+        self.history = memory.History()
+        self.asked: Server | None = None  # which server has our reload in flight
+        self.step = steps.Step("")
+        self.trace: list[str] = []
+        self._next_look = self.now
+
+    def run(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds / TICK_SECONDS)):
+            self.now = round(self.now + TICK_SECONDS, 3)
+            if self.server is not None:
+                self.server.tick()
+            if self.now >= self._next_look:
+                self._next_look = self.now + LOOK_SECONDS
+                self._agent()
+            check()
+
+    def restart_server(self, away: float) -> None:
+        """Kill the server; another one is there after ``away`` seconds."""
+        self.server = None
+        self.run(away)
+        self.server = Server(self.volume, lambda: self.now)
+
+    def restart_agent(self) -> None:
+        """The agent forgets everything; a reload it had in flight goes on in the server."""
+        names = frozenset(self.history.pushed or ()) if self.asked else self.history.orphaned
+        self.history, self.asked = memory.started(names, self.now), None
+
+    def wanted(self) -> list[steps.Wanted]:
+        verified = saved_model.Finding(saved_model.Verdict.VERIFIED)
+        made = []
+        for name, model in self.models.items():
+            versions = self.volume.versions.get(name, {})
+            marks = {version: content for version, (content, _) in versions.items()}
+            made.append(steps.Wanted(model, dict.fromkeys(versions, verified), marks))
+        return made
+
+    def _agent(self) -> None:
+        wanted = self.wanted()
+        marks = {(one.model.name, v): mark for one in wanted for v, mark in one.fingerprints.items()}
+        if self.asked is not None and (self.server is not self.asked or not self.asked.busy):
+            done = memory.answered if self.server is self.asked else memory.doubted  # a killed server breaks the connection
+            self.history, self.asked = done(self.history, self.now), None
+        names = set(self.models) | set(self.history.pushed or {}) | self.history.orphaned
+        seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
+        self.history = memory.look(self.history, seen, marks, self.now)
+        self.step = steps.next_step(wanted, seen, self.history, self.now)
+        if self.step.push is None or self.server is None:
+            return
+        self.trace.append(f"{self.now:.1f} {self.step.reason}")
+        for name, served in self.step.push.items():
+            assert served.versions, f"{name}: `specific` without versions unloads everything, and hangs a reload that adds it"
+            for version in served.versions:
+                self.view.link(name, version, str(self.volume.root / name / str(version)))
+        self.history = memory.sent(self.history, self.step.push, self.now)
+        self.asked = self.server
+        self.server.reload(
+            [
+                model_config.Model(name, self.view.base_path(name), model_config.Specific(tuple(served.versions)))
+                for name, served in self.step.push.items()
+            ]
+        )
