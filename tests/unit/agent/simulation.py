@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.modelserver import monitor, policy, retrier, servables, source, status
+from tests.modelserver import monitor, retrier, servables, source, status
 from tests.modelserver.manager import TICK_SECONDS, Manager
 from tfmodel_agent import history as memory
 from tfmodel_agent import steps, view
@@ -19,8 +19,6 @@ from tfmodel_serving.protos import serving_pb2
 
 LOAD_SECONDS = 0.35
 LOOK_SECONDS = 0.2
-
-assert policy  # the state machine under the manager
 
 
 @dataclasses.dataclass
@@ -146,6 +144,7 @@ class World:
         self.volume = Volume(root)
         self.view = view.View(root / "view")
         self.models: dict[str, model_config.Model] = {}
+        self.left: dict[str, float] = {}
         self.server: Server | None = Server(self.volume, lambda: self.now)
         self.history = memory.History()
         self.asked: Server | None = None  # which server has our reload in flight
