@@ -26,13 +26,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
     parser.add_argument("command", choices=("up", "down", "images"))
     parser.add_argument("--kube", choices=("embedded", "current"), default="embedded")
+    parser.add_argument("--name", default=kube.NAME, help="of the embedded cluster (default: %(default)s)")
     chosen = parser.parse_args()
     try:
         match chosen.command:
             case "up":
-                up(kube.Embedded.up() if chosen.kube == "embedded" else kube.Current(), chosen.kube)
+                up(kube.Embedded.up(chosen.name) if chosen.kube == "embedded" else kube.Current(), chosen.kube)
             case "down" if chosen.kube == "embedded":
-                EmbeddedCluster(name=kube.NAME).stop(keep_logs=False)
+                EmbeddedCluster(name=chosen.name).stop(keep_logs=False)
                 say("The demo's cluster is gone, and all it made")
             case "down":
                 down(kube.Current())

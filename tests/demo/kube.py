@@ -46,14 +46,14 @@ class Embedded:
         self.kubectl, self.helm = cluster.kubectl, cluster.helm
 
     @classmethod
-    def up(cls) -> Embedded:
+    def up(cls, name: str = NAME) -> Embedded:
         """Start the cluster unless it runs, and bring images and a volume for the sample to it."""
         operator, server = operator_image(), model_server_image()
         try:
-            cluster = EmbeddedCluster.attach(NAME)
-            say(f"The cluster {NAME} is running already")
+            cluster = EmbeddedCluster.attach(name)
+            say(f"The cluster {name} is running already")
         except ClusterError:
-            cluster = EmbeddedCluster(nodes="kubelet", name=NAME).start()
+            cluster = EmbeddedCluster(nodes="kubelet", name=name).start()
         cluster.load_image(operator)
         cluster.load_image(server, MODEL_SERVER)
         cluster.apply(volume(cluster, "half-plus-two-files"))

@@ -104,7 +104,7 @@ class Bench:
 
     def predict(self, instances: list[float], model: str = "half", address: str = "") -> Any:
         """Ask over REST through the Service; raises OSError if there is no answer."""
-        request = urllib.request.Request(  # noqa: S310 an address of the cluster
+        request = urllib.request.Request(
             f"http://{address or self.address()}/v1/models/{model}:predict", data=json.dumps({"instances": instances}).encode()
         )
         with OPENER.open(request, timeout=10) as response:

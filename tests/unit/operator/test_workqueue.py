@@ -13,6 +13,11 @@ def run(test):
     asyncio.run(bounded())
 
 
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 the queue under test has no event to wait for
+        await asyncio.sleep(0.001)
+
+
 def test_a_key_waits_once_and_runs_again_if_it_was_added_while_it_ran():
     async def test():
         queue, runs, release = WorkQueue(), [], asyncio.Event()
@@ -24,14 +29,12 @@ def test_a_key_waits_once_and_runs_again_if_it_was_added_while_it_ran():
         for _ in range(3):
             queue.add("a")
         worker = asyncio.create_task(queue.work(do))
-        while not runs:
-            await asyncio.sleep(0)
+        await until(lambda: runs)
         queue.add("a")
         queue.add("a")
         assert runs == ["a"]
         release.set()
-        while len(runs) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(runs) == 2)
         for _ in range(20):
             await asyncio.sleep(0)
         assert runs == ["a", "a"]
@@ -56,8 +59,7 @@ def test_a_key_never_runs_twice_at_the_same_time():
 
         workers = [asyncio.create_task(queue.work(do)) for _ in range(4)]
         queue.add("a")
-        while total < 50:
-            await asyncio.sleep(0)
+        await until(lambda: total >= 50)
         assert most == 1
         for worker in workers:
             worker.cancel()
@@ -78,8 +80,7 @@ def test_an_earlier_delay_wins_and_an_add_cancels_the_delay():
         queue.add_after("late", 3600)
         queue.add_after("soon", 3600)
         queue.add("soon")
-        while len(runs) < 2:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(runs) == 2)
         assert sorted(runs) == ["late", "soon"]
         worker.cancel()
 

@@ -1,0 +1,196 @@
+"""What must not happen to what serves, with a model server and an agent as plain processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+
+import grpc
+import pytest
+
+from tests import savedmodels
+from tests.agent.load import Load
+from tfmodel_serving.model_config import All, Latest, Specific
+from tfmodel_serving.protos import serving_pb2
+
+INSTANCES = {"instances": [1.0, 2.0, 5.0]}
+
+
+def load(pod, model="half"):
+    return Load(f"127.0.0.1:{pod.rest_port}", f"127.0.0.1:{pod.grpc_port}", model)
+
+
+def reload_by_somebody_else(pod, config=b""):
+    """Replace the server's config as anybody on the pod's network could."""
+    with grpc.insecure_channel(f"127.0.0.1:{pod.grpc_port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+        request = serving_pb2.ReloadConfigRequest(config=serving_pb2.ModelServerConfig.FromString(config or b"\n\x00"))
+        channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")(request.SerializeToString(), timeout=10)
+
+
+def test_versions_come_and_go_under_load_without_an_error(pod):
+    with load(pod) as clients:
+        for version in (2, 3):
+            pod.put(version)
+            pod.wait_serving(version)
+        pod.serve(pod.model(policy=Specific((1, 3)), stable=1))
+        pod.wait_serving(1, 3)
+        pod.serve(pod.model(policy=Specific((1,)), stable=1))
+        pod.wait_serving(1)
+        pod.wait_for("more answers", lambda: clients.answers > 400, timeout=30)
+    assert clients.failures == []
+
+
+def test_a_bad_model_beside_a_good_one_never_makes_it_blink(pod):
+    (pod.put(1, name="bad") / "saved_model.pb").write_bytes(b"no protobuf")
+    with load(pod) as clients:
+        pod.serve(pod.model(), pod.model("bad"), pod.model("missing"))
+        pod.wait_for("the bad one to be judged", lambda: pod.version(1, "bad").get("message"))
+        pod.put(2)
+        pod.wait_for("version 2", lambda: pod.available() == {2})
+        models = {model["name"]: model for model in pod.state()["models"]}
+        assert "does not exist" in models["missing"]["source_message"]
+        pod.serve(pod.model())
+        pod.wait_serving(2)
+    assert clients.failures == []
+    assert clients.answers > 0
+
+
+def test_a_version_that_appears_file_by_file_is_loaded_when_it_is_whole(pod, tmp_path):
+    whole = savedmodels.place("half_plus_two", tmp_path / "whole")
+    target = pod.volume / "half/2"
+    files = sorted((path for path in whole.rglob("*") if path.is_file()), key=lambda path: path.name != "saved_model.pb")
+    with load(pod) as clients:
+        for file in files:
+            assert pod.available() == {1}
+            copy = target / file.relative_to(whole)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)
+            if file is not files[-1]:
+                pod.wait_for("the half copy to be noticed", lambda: pod.version(2).get("verdict") == "Incomplete")
+        pod.wait_serving(2)
+    assert clients.failures == []
+
+
+@pytest.mark.parametrize("how", ["emptied", "base path gone", "volume gone"])
+def test_a_vanished_volume_unloads_nothing(pod, how):
+    with load(pod) as clients:
+        match how:
+            case "emptied":
+                shutil.rmtree(pod.volume / "half/1")
+                pod.wait_for("it to be noticed", lambda: pod.version(1).get("verdict") == "Missing")
+            case "base path gone":
+                shutil.rmtree(pod.volume / "half")
+            case "volume gone":
+                pod.volume.rename(pod.volume.with_name("elsewhere"))
+        if how != "emptied":
+            pod.wait_for("it to be noticed", lambda: "does not exist" in pod.state()["models"][0]["source_message"])
+        # The server polls its base path each second: it must have seen what it may see.
+        seen = clients.answers
+        pod.wait_for("answers of more than two polls", lambda: clients.answers > seen + 500, timeout=30)
+        assert pod.get("/readyz")[0] == 200
+    assert clients.failures == []
+
+
+def test_a_killed_server_is_fed_again_all_at_once(pod):
+    for name in ("a", "b", "c"):
+        pod.put(1, name=name)
+    pod.serve(*(pod.model(name) for name in ("half", "a", "b", "c")))
+    for name in ("half", "a", "b", "c"):
+        pod.wait_serving(1, name=name)
+    pod.kill_server()
+    pod.wait_for("not ready", lambda: pod.get("/readyz")[0] == 503)
+    before = pod.logs().count("Reloading the model server")
+    pod.start_server()
+    for name in ("half", "a", "b", "c"):
+        pod.wait_serving(1, name=name)
+    assert pod.get("/readyz")[0] == 200
+    # Models that have loaded before are added together: not a reload for each.
+    assert pod.logs().count("Reloading the model server") - before <= 2
+
+
+def test_a_killed_agent_is_back_and_truthful_within_two_seconds(pod):
+    with load(pod) as clients:
+        pod.kill_agent()
+        begin = time.monotonic()
+        pod.start_agent()
+        pod.wait_for("the agent", lambda: pod.get("/readyz")[0] == 200)
+        took = time.monotonic() - begin
+        pod.wait_serving(1)
+    assert clients.failures == []
+    print(json.dumps({"agent_back_seconds": round(took, 2)}))
+
+
+def test_both_killed(pod):
+    pod.kill_agent()
+    pod.kill_server()
+    pod.start_agent()
+    pod.wait_for("the agent", lambda: pod.state())
+    pod.start_server()
+    pod.wait_serving(1)
+
+
+def test_a_rogue_reload_is_healed(pod):
+    reload_by_somebody_else(pod)
+    pod.wait_for("the model to go", lambda: pod.version(1).get("state") in {"UNLOADING", "END"})
+    pod.wait_serving(1)
+
+
+def test_an_unusable_config_changes_nothing(pod):
+    with load(pod) as clients:
+        (pod.config / "..data/models.config").write_text("no config")
+        pod.wait_for("it to be reported", lambda: "models.config" in pod.state()["config_message"])
+        assert pod.get("/readyz")[0] == 200
+        pod.serve(pod.model(policy=All()))
+        pod.put(2)
+        pod.wait_serving(1, 2)
+    assert clients.failures == []
+
+
+def test_stray_directories_are_never_shown_to_the_server(pod):
+    for name in ("0", "-4", "3.tmp", "v2", "lost+found"):
+        (pod.volume / "half" / name).mkdir()
+    (pod.volume / "half/9").write_text("a file")
+    os.mkfifo(pod.volume / "half/8")
+    pod.put(2)
+    pod.serve(pod.model(policy=All()))
+    pod.wait_serving(1, 2)
+    assert sorted(os.listdir(pod.view / "half")) == ["1", "2"]
+    assert pod.version(9)["verdict"] == "Rejected"
+
+
+def test_latest_two(pod):
+    pod.put(2)
+    pod.put(3)
+    pod.serve(pod.model(policy=Latest(2)))
+    pod.wait_serving(2, 3)
+
+
+def test_a_drain_needs_the_token(pod):
+    assert pod.get("/drain")[0] == 403
+    assert pod.get("/readyz")[0] == 200
+
+
+def test_metrics(pod):
+    code, body = pod.get("/metrics")
+    assert code == 200
+    assert 'tfmodel_agent_version_available{model_name="half",version="1"} 1.0' in body
+    assert "tfmodel_agent_ready 1.0" in body
+    assert 'tfmodel_agent_reloads_total{result="answered"}' in body
+
+
+def test_the_state_is_tagged_and_waits_for_a_change(pod):
+    import urllib.request
+
+    url = f"http://127.0.0.1:{pod.agent_port}/v1/state"
+    with urllib.request.urlopen(url, timeout=5) as response:
+        tag = response.headers["ETag"]
+    request = urllib.request.Request(f"{url}?wait=0.2", headers={"If-None-Match": tag})
+    with pytest.raises(urllib.error.HTTPError) as unchanged:
+        urllib.request.urlopen(request, timeout=5)
+    assert unchanged.value.code == 304
+    pod.put(2)
+    waiting = urllib.request.Request(f"{url}?wait=20", headers={"If-None-Match": tag})
+    with urllib.request.urlopen(waiting, timeout=25) as response:
+        assert response.headers["ETag"] != tag
