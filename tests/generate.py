@@ -17,18 +17,18 @@ from grpc_tools import protoc
 from tests import sample
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTO = "tfmodel_serving/protos/serving.proto"
+PROTOS = ("tfmodel_serving/protos/serving.proto", "tfmodel_serving/protos/saved_model.proto")
 CRDS = ROOT / "crds"
 
 
 def protos() -> dict[Path, bytes]:
-    """Compile the .proto file."""
+    """Compile the .proto files."""
     plugin = Path(sys.executable).parent / "protoc-gen-mypy"
     source, well_known = ROOT / "operator", Path(grpc_tools.__file__).parent / "_proto"
     with tempfile.TemporaryDirectory() as directory:
         arguments = ["protoc", f"-I{source}", f"-I{well_known}", f"--python_out={directory}", f"--mypy_out=quiet:{directory}"]
-        if protoc.main([*arguments, f"--plugin=protoc-gen-mypy={plugin}", PROTO]) != 0:
-            sys.exit(f"{PROTO} does not compile")
+        if protoc.main([*arguments, f"--plugin=protoc-gen-mypy={plugin}", *PROTOS]) != 0:
+            sys.exit(f"{' or '.join(PROTOS)} does not compile")
         return {source / made.relative_to(directory): made.read_bytes() for made in Path(directory).rglob("*_pb2.py*")}
 
 

@@ -1,4 +1,4 @@
-"""`python -m tfmodel_agent run`: the sidecar of every model server pod."""
+"""`python -m tfmodel_agent run`: the sidecar of every model server pod; `verify`: its verdicts on a directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 from aiohttp import web
 
-from tfmodel_agent import loop, settings
+from tfmodel_agent import loop, settings, verify
 from tfmodel_agent.web import application
 from tfmodel_serving import json_logging
 
@@ -37,8 +37,13 @@ def main() -> None:
         case ["run", *arguments]:
             json_logging.configure()
             asyncio.run(run(settings.parse(arguments)))
+        case ["verify", *arguments]:
+            sys.exit(verify.main(arguments))
         case _:
-            sys.exit("usage: python -m tfmodel_agent run --config DIR --view DIR [--server HOST:PORT] [--port N]")
+            sys.exit(
+                "usage: python -m tfmodel_agent run --config DIR --view DIR [--server HOST:PORT] [--port N]\n"
+                "       python -m tfmodel_agent verify BASE_PATH [--json]"
+            )
 
 
 if __name__ == "__main__":

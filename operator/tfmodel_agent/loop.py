@@ -13,16 +13,17 @@ import time
 from collections.abc import Mapping
 
 from tfmodel_agent import history as memory
-from tfmodel_agent import modelserver, mounted, steps, view
+from tfmodel_agent import modelserver, mounted, sources, steps, view
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
 from tfmodel_agent.report import report
 from tfmodel_agent.settings import Settings
-from tfmodel_serving import model_config, saved_model
+from tfmodel_serving import model_config
 from tfmodel_serving.state import AgentState
 
 IDLE_SECONDS = 1.0
 MOVING_SECONDS = 0.2
+TICK_SECONDS = 0.1
 SOURCE_LOOK_SECONDS = 1.0
 """Pause between two looks at a volume: a version is verified when its files are equal in two looks."""
 
@@ -44,7 +45,7 @@ class Agent:
         self._mounted = mounted.Mounted(hash="")
         self._marker = settings.view / ".reload.json"
         self._history = memory.started(self._left_behind(), time.monotonic())
-        self._looks: dict[str, dict[int, saved_model.Look]] = {}
+        self._sources = sources.Sources()
         self._wanted: tuple[steps.Wanted, ...] = ()
         self._looked_at = float("-inf")
         self._reload: asyncio.Task[None] | None = None
@@ -55,11 +56,20 @@ class Agent:
             while True:
                 with self.metrics.look_seconds.time():
                     await self._once()
-                await asyncio.sleep(IDLE_SECONDS if self.state.settled else MOVING_SECONDS)
+                await self._pause(IDLE_SECONDS if self.state.settled else MOVING_SECONDS)
         finally:
             if self._reload:
                 self._reload.cancel()
+            await self._sources.close()
             await self._server.close()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for the next look; changed files in the mount or the answer to a reload end it early."""
+        until, mark = time.monotonic() + seconds, mounted.mark(self.settings.config)
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(TICK_SECONDS, left))
+            if mounted.mark(self.settings.config) != mark or (self._reload is not None and self._reload.done()):
+                return
 
     async def wait_for_change(self, seconds: float) -> None:
         """Return when the state changes, or after ``seconds``."""
@@ -70,7 +80,7 @@ class Agent:
         config_message = self._read_mounted()
         now = time.monotonic()
         if now - self._looked_at >= SOURCE_LOOK_SECONDS:
-            self._wanted = tuple([await self._look_at_source(model) for model in self._mounted.models])
+            self._wanted = await self._sources.look(self._mounted.models, self._mounted.settings)
             self._looked_at = now
         self._finish_reload()
         names = {model.name for model in self._mounted.models} | set(self._history.pushed or {}) | self._history.orphaned
@@ -97,17 +107,6 @@ class Agent:
             self._mounted = found
             self._looked_at = float("-inf")
         return ""
-
-    async def _look_at_source(self, model: model_config.Model) -> steps.Wanted:
-        """Judge the versions of one model; what an unreadable source held before isn't known any more."""
-        before = self._looks.get(model.name, {})
-        try:
-            looks = await asyncio.to_thread(saved_model.look, model.base_path)
-        except saved_model.SourceUnavailable as error:
-            return steps.Wanted(model, source_message=str(error))
-        self._looks[model.name] = looks
-        findings = {version: saved_model.settle(look, before.get(version)) for version, look in looks.items()}
-        return steps.Wanted(model, findings, {version: look.fingerprint for version, look in looks.items()})
 
     def _take(self, step: steps.Step, now: float) -> None:
         if step.suspect and not self._history.suspect:
@@ -137,12 +136,11 @@ class Agent:
         return frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
 
     def _link(self, push: Mapping[str, memory.Served]) -> None:
-        base_paths = {one.model.name: one.model.base_path for one in self._wanted}
         for name, served in push.items():
             for version in served.versions:
-                look = self._looks.get(name, {}).get(version)
-                if look is not None:  # without a look it serves already, and its link is there
-                    self._view.link(name, version, f"{base_paths[name]}/{look.directory}")
+                directory = self._sources.directory(name, version)
+                if directory is not None:  # one that isn't known serves already, and its link is there
+                    self._view.link(name, version, directory)
 
     def _finish_reload(self) -> None:
         if self._reload is None or not self._reload.done():

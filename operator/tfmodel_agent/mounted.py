@@ -22,6 +22,19 @@ class Mounted:
     settings: Mapping[str, agent_config.ModelSettings] = dataclasses.field(default_factory=dict)
 
 
+def mark(directory: Path) -> object:
+    """Return a value that changes when the files do; costs a stat of each."""
+    marks: list[tuple[int, int, int] | None] = []
+    for name in ("models.config", "agent.json"):
+        try:
+            status = (directory / name).stat()
+        except OSError:
+            marks.append(None)
+        else:
+            marks.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return marks
+
+
 def read(directory: Path) -> Mounted:
     """Read both files. The kubelet swaps the link `..data`, so both are read through one resolved directory.
 

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from tfmodel_agent import history as memory
 from tfmodel_agent import steps
 from tfmodel_serving import model_config
-from tfmodel_serving.state import AgentState, ModelState, VersionState, clean
+from tfmodel_serving.state import (
+    MAX_NAMES,
+    MAX_WARNINGS,
+    MESSAGE_CHARACTERS,
+    NAME_CHARACTERS,
+    AgentState,
+    ModelState,
+    VersionState,
+    clean,
+    clean_all,
+)
 
 MAX_VERSIONS = 20
 
@@ -68,4 +78,10 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         state=found.state if found else "",
         wanted=is_target,
         message=clean(message),
+        reason=str(finding.reason) if finding else "",
+        digest=finding.digest if finding else "",
+        size_bytes=finding.size_bytes if finding else 0,
+        signatures=clean_all(finding.signatures if finding else (), MAX_NAMES, NAME_CHARACTERS),
+        warmup_records=finding.warmup_records if finding else 0,
+        warnings=clean_all(finding.warnings if finding else (), MAX_WARNINGS, MESSAGE_CHARACTERS),
     )

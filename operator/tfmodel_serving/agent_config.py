@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tfmodel_serving import warmup
+
 SCHEMA = 1
 
 
@@ -21,9 +23,17 @@ class ModelSettings:
 
     Args:
         source: What a person calls the place of the files, for messages: ``PersistentVolumeClaim models, path half``.
+        warmup_policy: ``Required``, ``IfPresent`` or ``Ignore`` (:class:`tfmodel_serving.warmup.Policy`).
+        min_records: Warmup records wanted where the policy is Required.
+        max_batch_size: The server's; 0 if it doesn't batch, or splits large batches.
+        digests: Whether the content of the versions in use is hashed, which reads all of it once more.
     """
 
     source: str = ""
+    warmup_policy: str = warmup.Policy.IF_PRESENT.value
+    min_records: int = 0
+    max_batch_size: int = 0
+    digests: bool = True
 
 
 def content_hash(models_config: str, agent_json: str) -> str:
@@ -32,8 +42,11 @@ def content_hash(models_config: str, agent_json: str) -> str:
 
 
 def to_json(models: Mapping[str, ModelSettings]) -> str:
-    """Return the text of `agent.json`; equal inputs give equal text."""
-    document = {"schema": SCHEMA, "models": {name: dataclasses.asdict(settings) for name, settings in models.items()}}
+    """Return the text of `agent.json`; equal inputs give equal text.
+
+    Defaults are left out: so an operator that knows more settings publishes the same text as before, and disturbs no agent.
+    """
+    document = {"schema": SCHEMA, "models": {name: _to_dict(settings) for name, settings in models.items()}}
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
@@ -52,7 +65,26 @@ def from_json(text: str) -> dict[str, ModelSettings]:
     return {name: _settings(name, fields) for name, fields in document["models"].items()}
 
 
+def _to_dict(settings: ModelSettings) -> dict[str, Any]:
+    default = ModelSettings()
+    fields = dataclasses.asdict(settings)
+    return {name: value for name, value in fields.items() if name == "source" or value != getattr(default, name)}
+
+
 def _settings(name: str, fields: Any) -> ModelSettings:
+    """Parse one model's settings; a value this agent doesn't understand is as good as none."""
     if not isinstance(fields, dict) or not isinstance(fields.get("source", ""), str):
         raise InvalidAgentConfig(f"model {name!r}: expected an object whose source is a string")
-    return ModelSettings(source=fields.get("source", ""))
+    default = ModelSettings()
+    policy = fields.get("warmup_policy")
+    return ModelSettings(
+        source=fields.get("source", ""),
+        warmup_policy=policy if policy in set(warmup.Policy) else default.warmup_policy,
+        min_records=_natural(fields.get("min_records"), default.min_records),
+        max_batch_size=_natural(fields.get("max_batch_size"), default.max_batch_size),
+        digests=fields.get("digests") is not False,
+    )
+
+
+def _natural(value: Any, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default

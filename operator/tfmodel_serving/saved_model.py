@@ -1,11 +1,11 @@
 """The versions under a base path, judged by their files alone, before a model server hears of them.
 
-A version directory that appears file by file is `Incomplete` until its files have stopped changing: the real server would
-load a half copied one and call it AVAILABLE (`variables.index` missing: every Predict then fails). Nothing here
-imports TensorFlow or runs anything from a model.
+A version that appears file by file is `Incomplete` until everything is there and two looks find the same files: the real
+server would load a half copied one, call it AVAILABLE, and fail every request. What the real server accepts and serves
+right is never refused; what is odd about it is a warning. Nothing here imports TensorFlow or runs anything from a model.
 
-Source: tensorflow/serving, sources/storage_path/file_system_storage_path_source.cc (which names are versions);
-tensorflow/tensorflow, cc/saved_model/{constants.h,loader.cc} (which files make a SavedModel).
+One look: list (:mod:`.versions`, :mod:`.files`) → if nothing has changed since the look before, :mod:`.verify` once. Later
+looks at the same files cost their stats only.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 
-from tfmodel_serving import model_config
+from tfmodel_serving import digest, files, model_config, signatures, verify, versions, warmup
+from tfmodel_serving.problems import Missing, Problem, Reason, Unfinished, Unsettled
 
-MAX_FILES = 100_000
-"""Files and directories looked at in one version; a SavedModel has some dozens."""
-MAX_ENTRIES = 100_000
-"""Directory entries looked at below a base path."""
+MAX_EXTRA_VERSIONS = 64
+"""Versions judged beyond those that a policy names; a volume may keep thousands of old ones."""
 
 
 class Verdict(enum.StrEnum):
@@ -33,16 +30,38 @@ class Verdict(enum.StrEnum):
     REJECTED = "Rejected"
 
 
-class SourceUnavailable(Exception):
-    """The base path can't be listed; the message says why. It says nothing about versions seen earlier."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """How strictly versions are judged.
+
+    Args:
+        is_hashed: Also compute the digest, here and now.
+        patience_seconds: How long files that look cut short may stay unchanged before that is no copy any more but a fault.
+    """
+
+    warmup: warmup.Rules = dataclasses.field(default_factory=warmup.Rules)
+    is_hashed: bool = False
+    patience_seconds: float = 30.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """The verdict on one version, with the reason a person can act on."""
+    """The verdict on one version, with the reason a person can act on, and what its files say.
+
+    Args:
+        message: One line, ``variables/variables.index is missing``; ``""`` if it is verified.
+        digest: ``sha256:…``, or ``""`` if it wasn't computed.
+        size_bytes: Of all its files.
+    """
 
     verdict: Verdict
     message: str = ""
+    reason: Reason = Reason.NONE
+    digest: str = ""
+    signatures: Mapping[str, signatures.Signature] = dataclasses.field(default_factory=dict)
+    warmup_records: int = 0
+    warnings: tuple[str, ...] = ()
+    size_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,113 +70,133 @@ class Look:
 
     Args:
         directory: Its name as it is on disk (``00007`` is version 7).
-        fingerprint: Path, size, mtime and inode of all files: equal in two looks means that nothing was written between them.
+        listing: Its files, or None if they can't be listed.
+        since: When the files were first seen as they are, in monotonic seconds.
+        judged: The finding once the files have settled, whatever the patience; None before.
+        is_curable: ``judged`` is a rejection that more bytes may end.
+        hashes: Of its files, for the next digest.
     """
 
     directory: str
     finding: Finding
-    fingerprint: tuple[tuple[str, int, int, int], ...] = ()
+    since: float
+    settings: Settings
+    listing: files.Listing | None = None
+    judged: Finding | None = None
+    is_curable: bool = False
+    hashes: digest.Known = dataclasses.field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> object:
+        """Equal for two looks if no file was written between them."""
+        return self.listing.files if self.listing else None
 
 
-def look(base_path: str) -> dict[int, Look]:
-    """Look at every version under ``base_path`` once.
+def look(model: model_config.Model, before: Mapping[int, Look], settings: Settings, now: float) -> dict[int, Look]:
+    """Look at the versions of ``model`` once: those its policy may want, and some more for people.
+
+    Args:
+        before: What this function returned the last time.
+        now: Monotonic seconds.
 
     Raises:
-        SourceUnavailable: It is missing, no directory, not readable, or holds more than :data:`MAX_ENTRIES` entries.
+        SourceUnavailable: The base path is missing, no directory, not readable, or holds too much.
     """
-    return {version: _look_at(Path(base_path) / directory, directory) for version, directory in list_versions(base_path).items()}
+    found = versions.list_versions(model.base_path).directories
+    chosen = _chosen(found, model.version_policy)
+    return {version: look_at(model.base_path, found[version], before.get(version), settings, now) for version in chosen}
 
 
-def list_versions(base_path: str) -> dict[int, str]:
-    """Return version number to directory name. Of two names of one number (`7`, `007`) the shorter one is taken.
+def look_at(base_path: str, directory: str, before: Look | None, settings: Settings, now: float) -> Look:
+    """Judge one version; a second look at unchanged files costs their stats only.
 
-    Raises:
-        SourceUnavailable: As for :func:`look`.
+    Args:
+        before: The look before this one, if there was one: without, the version is `Incomplete` at best.
+        now: Monotonic seconds.
     """
-    found: dict[int, str] = {}
+    if before is not None and before.directory != directory:
+        before = None
     try:
-        with os.scandir(base_path) as entries:
-            for count, entry in enumerate(entries):
-                if count >= MAX_ENTRIES:
-                    raise SourceUnavailable(f"base path {base_path} holds more than {MAX_ENTRIES} entries")
-                version = parse_version(entry.name)
-                if version is not None and (version not in found or len(entry.name) < len(found[version])):
-                    found[version] = entry.name
-    except FileNotFoundError as error:
-        raise SourceUnavailable(f"base path {base_path} does not exist") from error
-    except OSError as error:
-        raise SourceUnavailable(f"base path {base_path} can't be listed: {error.strerror}") from error
-    return found
+        listing = files.scan(base_path, directory)
+    except Problem as problem:
+        is_same = before is not None and before.listing is None and before.finding.message == str(problem)
+        since = before.since if before is not None and is_same else now
+        refused = _refusal(problem)
+        is_curable = isinstance(problem, Unfinished)
+        finding = refused if not is_curable or now - since >= settings.patience_seconds else _incomplete(str(problem))
+        return Look(directory, finding, since, settings, is_curable=is_curable)
+    if before is None or before.listing != listing:
+        finding = dataclasses.replace(_first_finding(listing), size_bytes=listing.size)
+        return Look(directory, finding, now, settings, listing, hashes=before.hashes if before else {})
+    is_judged = before.judged is not None and before.settings == settings
+    settled = before if is_judged else _judge(before, listing, settings)
+    return dataclasses.replace(settled, finding=_with_patience(settled, now))
 
 
-def parse_version(name: str) -> int | None:
-    """Return the version a directory name stands for, or None. The server also takes 0 and negative numbers; we don't."""
-    if not (name.isascii() and name.isdigit()) or len(name) > 32:
-        return None
-    version = int(name)
-    return version if 1 <= version <= model_config.MAX_VERSION else None
+def _chosen(found: Mapping[int, str], policy: model_config.VersionPolicy) -> list[int]:
+    newest = sorted(found, reverse=True)
+    match policy:
+        case model_config.All():
+            return newest
+        case model_config.Latest(num_versions):
+            return newest[: num_versions + MAX_EXTRA_VERSIONS]
+        case model_config.Specific(wanted):
+            return sorted({*newest[:MAX_EXTRA_VERSIONS], *(version for version in wanted if version in found)}, reverse=True)
 
 
-def settle(now: Look, before: Look | None) -> Finding:
-    """Return the finding of ``now``, which stands only if no file has changed since the look ``before``."""
-    if now.finding.verdict is Verdict.VERIFIED and (before is None or before.fingerprint != now.fingerprint):
-        return Finding(Verdict.INCOMPLETE, "files are still being written")
-    return now.finding
-
-
-def _look_at(path: Path, directory: str) -> Look:
+def _first_finding(listing: files.Listing) -> Finding:
+    """Return the finding for files that were not seen twice."""
     try:
-        files, refused = _walk(path)
-    except OSError as error:
-        return Look(directory, Finding(Verdict.INCOMPLETE, f"{error.filename}: {error.strerror}"))
-    fingerprint = tuple((name, status.st_size, status.st_mtime_ns, status.st_ino) for name, status in sorted(files.items()))
-    return Look(directory, refused or _judge(files), fingerprint)
+        verify.model_file(listing)
+    except Missing as problem:
+        return _incomplete(str(problem))
+    return _incomplete(files.WRITTEN)
 
 
-def _walk(path: Path) -> tuple[dict[str, os.stat_result], Finding | None]:
-    """Stat everything below ``path``; also return why the version must be refused whatever its files hold, if it must."""
-    if not path.is_dir():
-        return {}, Finding(Verdict.REJECTED, "it is not a directory")
-    volume = path.parent.resolve()
-    root = path.resolve()
-    if not root.is_relative_to(volume):
-        return {}, Finding(Verdict.REJECTED, "it is a link that leaves the base path")
-    files: dict[str, os.stat_result] = {}
-    pending = [root]
-    while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                name = os.path.relpath(entry.path, root)
-                if len(files) >= MAX_FILES:
-                    return files, Finding(Verdict.REJECTED, f"it holds more than {MAX_FILES} files")
-                if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(volume):
-                    return files, Finding(Verdict.REJECTED, f"{name} is a link that leaves the base path")
-                status = entry.stat()
-                files[name] = status
-                if stat.S_ISDIR(status.st_mode):
-                    if entry.is_symlink():
-                        return files, Finding(Verdict.REJECTED, f"{name} is a link to a directory")
-                    pending.append(Path(entry.path))
-                elif not stat.S_ISREG(status.st_mode):
-                    return files, Finding(Verdict.REJECTED, f"{name} is not a regular file")
-                elif not os.access(entry.path, os.R_OK):
-                    return files, Finding(Verdict.REJECTED, f"{name} can't be read by user {os.geteuid()}")
-    return files, None
+def _judge(before: Look, listing: files.Listing, settings: Settings) -> Look:
+    """Return the look with the files of ``listing`` judged."""
+    hashes = before.hashes
+    try:
+        contents = verify.verify(listing, settings.warmup)
+        finding = Finding(
+            Verdict.VERIFIED,
+            signatures=contents.signatures,
+            warmup_records=contents.warmup_records,
+            warnings=contents.warnings,
+            size_bytes=listing.size,
+        )
+        if settings.is_hashed:
+            found = digest.digest(listing, hashes)
+            finding, hashes = dataclasses.replace(finding, digest=found.value), found.known
+        if files.scan(listing.volume, os.path.relpath(listing.root, listing.volume)) != listing:
+            raise Unsettled(files.WRITTEN)
+    except Problem as problem:
+        refused = dataclasses.replace(_refusal(problem), size_bytes=listing.size)
+        look_again = isinstance(problem, Unsettled)
+        return dataclasses.replace(
+            before,
+            settings=settings,
+            finding=refused,
+            judged=None if look_again else refused,
+            is_curable=isinstance(problem, Unfinished),
+            hashes=hashes,
+        )
+    return dataclasses.replace(before, settings=settings, finding=finding, judged=finding, is_curable=False, hashes=hashes)
 
 
-def _judge(files: Mapping[str, os.stat_result]) -> Finding:
-    if not any(name in files and files[name].st_size for name in ("saved_model.pb", "saved_model.pbtxt")):
-        return Finding(Verdict.INCOMPLETE, "saved_model.pb is missing")
-    if "variables" in files:
-        shards = [name for name in files if name.startswith("variables/variables.data-")]
-        if "variables/variables.index" not in files and shards:
-            return Finding(Verdict.INCOMPLETE, "variables/variables.index is missing")
-        if shards:
-            total = int(shards[0].rpartition("-of-")[2]) if shards[0].rpartition("-of-")[2].isdigit() else 0
-            for number in range(total):
-                name = f"variables/variables.data-{number:05}-of-{total:05}"
-                if name not in files:
-                    return Finding(Verdict.INCOMPLETE, f"{name} is missing")
-        elif "variables/variables.index" in files:
-            return Finding(Verdict.INCOMPLETE, "variables/variables.data-* is missing")
-    return Finding(Verdict.VERIFIED)
+def _with_patience(settled: Look, now: float) -> Finding:
+    """Return the finding, softened while a copy may still go on."""
+    finding = settled.judged or settled.finding
+    if settled.is_curable and now - settled.since < settled.settings.patience_seconds:
+        return dataclasses.replace(finding, verdict=Verdict.INCOMPLETE, reason=Reason.INCOMPLETE)
+    return finding
+
+
+def _refusal(problem: Problem) -> Finding:
+    if isinstance(problem, Missing | Unsettled):
+        return _incomplete(str(problem))
+    return Finding(Verdict.REJECTED, str(problem), problem.reason)
+
+
+def _incomplete(message: str) -> Finding:
+    return Finding(Verdict.INCOMPLETE, message, Reason.INCOMPLETE)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 SCHEMA = 1
 MAX_BYTES = 1 << 20
 MESSAGE_CHARACTERS = 512
 """Messages are cut to this length: they come from model servers and file names, and end in a status object."""
+MAX_NAMES = 16
+MAX_WARNINGS = 3
+NAME_CHARACTERS = 128
 
 
 class InvalidState(ValueError):
@@ -24,6 +28,10 @@ class VersionState:
             such directory).
         state: The model server's own word (START LOADING AVAILABLE UNLOADING END), or ``""`` when it doesn't know the version.
         message: Why it is rejected, incomplete, or failed to load.
+        reason: Why it isn't verified, in one word (:class:`tfmodel_serving.problems.Reason`).
+        digest: ``sha256:…`` of its files, or ``""`` while that isn't known.
+        signatures: Names, at most :data:`MAX_NAMES`.
+        warnings: What is odd about its files, and harmless; at most :data:`MAX_WARNINGS`.
     """
 
     version: int
@@ -31,6 +39,12 @@ class VersionState:
     state: str = ""
     wanted: bool = False
     message: str = ""
+    reason: str = ""
+    digest: str = ""
+    size_bytes: int = 0
+    signatures: tuple[str, ...] = ()
+    warmup_records: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,10 +94,17 @@ _Value = TypeVar("_Value", VersionState, ModelState, AgentState)
 _SCALARS: dict[str, type] = {"int": int, "str": str, "bool": bool}
 
 
-def clean(message: str) -> str:
+def clean(message: str, characters: int = MESSAGE_CHARACTERS) -> str:
     """Return ``message`` fit for a status object: one line, no control characters, bounded."""
-    printable = "".join(character if character.isprintable() else " " for character in message)
-    return " ".join(printable.split())[:MESSAGE_CHARACTERS]
+    printable = "".join(character if character.isprintable() else " " for character in message[: 8 * characters])
+    return " ".join(printable.split())[:characters]
+
+
+def clean_all(messages: Iterable[str], count: int, characters: int) -> tuple[str, ...]:
+    """Return the first ``count`` of ``messages``, each fit for a status object; that there are more is said."""
+    every = list(messages)
+    kept = tuple(clean(message, characters) for message in every[:count])
+    return (*kept, f"and {len(every) - count} more") if len(every) > count else kept
 
 
 def to_dict(state: AgentState) -> dict[str, Any]:
@@ -113,6 +134,12 @@ def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return values
 
 
+def _strings(value: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise InvalidState(f"{name} is not a list of strings")
+    return tuple(value)
+
+
 def _make(kind: type[_Value], document: Any, **given: Any) -> _Value:
     """Build a ``kind`` from the members of ``document`` that it has, each of the declared type."""
     values = dict(given)
@@ -120,6 +147,9 @@ def _make(kind: type[_Value], document: Any, **given: Any) -> _Value:
         if field.name in given or field.name not in document:
             continue
         value = document[field.name]
+        if field.type == "tuple[str, ...]":
+            values[field.name] = _strings(value, f"{kind.__name__}.{field.name}")
+            continue
         expected = _SCALARS[str(field.type)]
         if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
             raise InvalidState(f"{kind.__name__}.{field.name} is not of type {field.type}")

@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from tfmodel_serving import state
 
-version_states = st.builds(state.VersionState, st.integers(1, 2**63 - 1), st.text(), st.text(), st.booleans(), st.text())
+version_states = st.builds(
+    state.VersionState, st.integers(1, 2**63 - 1), st.text(), message=st.text(), digest=st.text(), wanted=st.booleans(),
+    signatures=st.lists(st.text(), max_size=2).map(tuple), warmup_records=st.integers(0, 1000),
+    warnings=st.lists(st.text(), max_size=2).map(tuple),
+)  # fmt: skip
 model_states = st.builds(state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple))
 states = st.builds(
-    state.AgentState, st.text(), st.text(), st.booleans(), st.booleans(), st.text(), st.text(), st.text(),
-    st.lists(model_states, max_size=3).map(tuple),
+    state.AgentState, st.text(), st.text(), st.booleans(), st.booleans(), st.text(), suspect=st.text(), server_message=st.text(),
+    models=st.lists(model_states, max_size=3).map(tuple),
 )  # fmt: skip
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
@@ -47,3 +51,22 @@ def test_a_newer_agent_may_say_more():
 
 def test_messages_are_one_bounded_line():
     assert state.clean("a\x00b\n\tc\x1b[31m" + "x" * 1000) == ("a b c [31m" + "x" * 1000)[: state.MESSAGE_CHARACTERS]
+
+
+def test_what_the_files_of_a_model_say_is_bounded():
+    assert state.clean_all(["a\n", "b" * 9, "c", "d"], 2, 5) == ("a", "bbbbb", "and 2 more")
+    assert state.clean_all(["a"], 2, 5) == ("a",)
+
+
+def test_a_message_of_any_size_is_cleaned_in_no_time():
+    assert len(state.clean("x" * 100_000_000)) == state.MESSAGE_CHARACTERS
+
+
+@pytest.mark.parametrize("names", ["serving_default", [1], {"a": 1}, None])
+def test_signatures_that_are_no_list_of_names_are_invalid(names):
+    version = {"version": 1, "verdict": "Verified", "signatures": names}
+    document = state.to_dict(state.AgentState("uid", "hash", ready=True, settled=True, step="")) | {
+        "models": [{"name": "half", "versions": [version]}]
+    }
+    with pytest.raises(state.InvalidState, match="signatures"):
+        state.from_dict(document)
