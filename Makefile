@@ -15,7 +15,7 @@ STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
 KUBE ?= embedded
 
-.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node test-contract contract-test lint verify generate format images clean
+.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent fuzz lint verify generate format images clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,10 +44,22 @@ demo-env: $(STAMP)  ## Print the export lines for using the demo's cluster by ha
 	@$(RUN) -m tests.cluster env --name demo
 
 test: $(STAMP) prerequisites lint verify  ## Run every tier, the cheap ones first
-	@$(PYTEST) tests/unit tests/golden tests/modelserver tests/contract tests/cluster tests/api tests/e2e
+	@$(PYTEST) tests/unit tests/golden tests/fuzz tests/api tests/contract tests/agent tests/cluster tests/e2e
 
-test-unit: $(STAMP)  ## Unit and golden tests: seconds, no network, nothing but Python
-	@$(PYTEST) tests/unit tests/golden
+test-unit: $(STAMP)  ## Unit, property, golden and short fuzz tests: no network, nothing but Python
+	@$(PYTEST) tests/unit tests/golden tests/fuzz
+
+contract-test: $(STAMP)  ## The model server's behaviour (BINARY=path or IMAGE=reference: of a real one)
+	@BINARY="$(BINARY)" IMAGE="$(IMAGE)" $(PYTEST) tests/contract
+
+agent-e2e: $(STAMP)  ## Agent and model server as plain processes, under load (BINARY=path: a real server)
+	@BINARY="$(BINARY)" IMAGE="$(IMAGE)" $(PYTEST) tests/agent
+
+bench-agent: $(STAMP)  ## The agent's figures; the last line is one JSON object
+	@$(RUN) -m tests.bench.agent
+
+fuzz: $(STAMP)  ## Fuzz the readers of files for five minutes
+	@$(RUN) -m tests.fuzz --seconds 300
 
 test-api: $(STAMP)  ## Tests against a real API server, without nodes
 	@$(PYTEST) tests/api tests/cluster -m api

@@ -132,7 +132,7 @@ class Pod:
         """Wait until ``look`` gives something true; return it."""
         deadline = time.monotonic() + timeout
         while not (found := look()):
-            assert time.monotonic() < deadline, f"waited {timeout} s for {description}; state: {self.state()}\n{self.logs()}"
+            assert time.monotonic() < deadline, f"waited {timeout} s for {description}; state: {self.state()}\n{self.logs()[-3000:]}"
             time.sleep(0.02)
         return found
 
@@ -141,7 +141,7 @@ class Pod:
         self.wait_for(f"{name} {versions}", lambda: self.available(name) == set(versions) and self.state()["settled"], timeout)
 
     def logs(self) -> str:
-        return (self.directory / "agent.log").read_text()[-3000:]
+        return (self.directory / "agent.log").read_text()
 
 
 @pytest.fixture
