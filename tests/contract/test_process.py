@@ -153,7 +153,7 @@ def test_clients_reconnect_when_connections_age(start: Start) -> None:
     server = start(flags={"grpc_channel_arguments": "grpc.max_connection_age_ms=1000"})
     model = server.model()
     server.client.reload(model)
-    until = time.monotonic() + 4.0
+    until = time.monotonic() + 3.0
     while time.monotonic() < until:
         assert server.client.predict(model.name).code == "OK"
         time.sleep(0.02)
@@ -174,7 +174,7 @@ def test_sigterm_is_ignored_as_pid_1(start: Start) -> None:
     model = server.model()
     server.client.reload(model)
     server.process.signal(signal.SIGTERM)
-    stays(lambda: server.client.predict(model.name).code, "OK", 3.0)
+    stays(lambda: server.client.predict(model.name).code, "OK", 2.0)
     assert server.client.reload(model, server.model()).code == "OK"
 
 

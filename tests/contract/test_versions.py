@@ -227,8 +227,8 @@ def test_latest_with_a_bad_newest_version(server: Server) -> None:
 
 def test_polling_interval_is_the_time_a_version_takes(start: Start) -> None:
     """Measured: 5.0 s at poll=5, whatever the load costs."""
-    server = start(flags={"file_system_poll_wait_seconds": "3"})
+    server = start(flags={"file_system_poll_wait_seconds": "2"})
     base_path = server.base_path(_1="half_plus_two", _2="half_plus_three")
     server.client.reload(Model("slow", base_path, (1,)))  # returns just after a poll
     server.client.reload(Model("slow", base_path, (1, 2)))
-    assert 2.0 < eventually(lambda: server.client.states("slow").get(2), "AVAILABLE") < 3.0 + SETTLED_SECONDS
+    assert 1.2 < eventually(lambda: server.client.states("slow").get(2), "AVAILABLE") < 2.0 + SETTLED_SECONDS

@@ -33,13 +33,13 @@ class BatchLimits:
         sizes = set()
         for array in inputs:
             if array.ndim == 0:
-                raise _invalid("Batching Run() input tensors must have at least one dimension.")
+                raise status.invalid_argument("Batching Run() input tensors must have at least one dimension.")
             sizes.add(array.shape[0])
         if len(sizes) > 1:
-            raise _invalid("Batching Run() input tensors must have equal 0th-dimension size")
+            raise status.invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
         size = next(iter(sizes), 0)
         if size > self.max_batch_size and not self.splitting:
-            raise _invalid(f"Task size {size} is larger than maximum input batch size {self.max_batch_size}")
+            raise status.invalid_argument(f"Task size {size} is larger than maximum input batch size {self.max_batch_size}")
 
 
 def limits_for(path: str, common: Any | None, per_model: bool) -> BatchLimits | None:
@@ -62,12 +62,8 @@ def limits_for(path: str, common: Any | None, per_model: bool) -> BatchLimits | 
         max_batch_size = parameters.max_batch_size.value
     allowed = list(parameters.allowed_batch_sizes)
     if allowed and allowed[-1] != max_batch_size:  # found out only when a model is loaded
-        raise _invalid(
+        raise status.invalid_argument(
             "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
             f"{allowed[-1]}; expected {max_batch_size}"
         )
     return BatchLimits(max_batch_size, parameters.enable_large_batch_splitting.value)
-
-
-def _invalid(message: str) -> status.StatusError:
-    return status.StatusError(status.Code.INVALID_ARGUMENT, message)

@@ -58,11 +58,13 @@ def validate_names_and_paths(config: Any) -> None:
     seen: set[str] = set()
     for model in config.model_config_list.config:
         if model.name in seen:
-            raise _invalid(f"Illegal to list model {model.name} multiple times in config list")
+            raise status.invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
         seen.add(model.name)
     for model in config.model_config_list.config:
         if not model.base_path.startswith("/") and not _SCHEME.match(model.base_path):
-            raise _invalid(f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}")
+            raise status.invalid_argument(
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+            )
 
 
 def validate_platforms_unchanged(old: Any, new: Any) -> None:
@@ -76,7 +78,7 @@ def validate_platforms_unchanged(old: Any, new: Any) -> None:
         if model.name in platforms:
             platform = platform_of(model)
             if platform != platforms[model.name]:
-                raise _invalid(
+                raise status.invalid_argument(
                     f"Illegal to change a model's platform. For model {model.name} platform was "
                     f"{platforms[model.name]} and new platform requested is {platform}"
                 )
@@ -87,7 +89,7 @@ def validate_platforms_supported(config: Any) -> None:
     for model in config.model_config_list.config:
         platform = platform_of(model)
         if platform != PLATFORM:
-            raise _invalid(f"Model {model.name} requests unsupported platform {platform}")
+            raise status.invalid_argument(f"Model {model.name} requests unsupported platform {platform}")
 
 
 def platform_of(model: Any) -> str:
@@ -98,15 +100,15 @@ def platform_of(model: Any) -> str:
             "Deprecated ModelServerConfig::model_type field used. Prefer ModelServerConfig::model_platform.",
         )
         if model.model_platform:
-            raise _invalid(
+            raise status.invalid_argument(
                 "Illegal setting both ModelServerConfig::model_type (deprecated) and "
                 f"ModelServerConfig::model_platform, model name is {model.name}"
             )
         if model.model_type != model_server_config_pb2.TENSORFLOW:
-            raise _invalid(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
+            raise status.invalid_argument(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
         return PLATFORM
     if not model.model_platform:
-        raise _invalid(
+        raise status.invalid_argument(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             f"ModelServerConfig::model_platform, model name is {model.name}"
         )
@@ -116,8 +118,4 @@ def platform_of(model: Any) -> str:
 def validate_logging(config: Any) -> None:
     """Refuse request logging: the stock binary has no logger to create (core/server_request_logger.cc)."""
     if any(model.HasField("logging_config") for model in config.model_config_list.config):
-        raise _invalid("No request-logger-creator provided.")
-
-
-def _invalid(message: str) -> status.StatusError:
-    return status.StatusError(status.Code.INVALID_ARGUMENT, message)
+        raise status.invalid_argument("No request-logger-creator provided.")

@@ -46,15 +46,15 @@ def multi_inference(bundle: Bundle, version: int | None, request: Any, run_optio
     names: set[str] = set()
     for task in request.tasks:
         if not task.model_spec.name:
-            raise inference.invalid("Found ModelSpec with an empty model name.")
+            raise status.invalid_argument("Found ModelSpec with an empty model name.")
         if task.model_spec.name != request.tasks[0].model_spec.name:
-            raise inference.invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+            raise status.invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         name = task.model_spec.signature_name or inference.DEFAULT_SIGNATURE
         if name in names:
-            raise inference.invalid(f"Duplicate evaluation of signature: {name}")
+            raise status.invalid_argument(f"Duplicate evaluation of signature: {name}")
         names.add(name)
         if name not in bundle.signatures:
-            raise inference.invalid(f"Requested signature not found in model graph: {name}")
+            raise status.invalid_argument(f"Requested signature not found in model graph: {name}")
         names_of = {inference.CLASSIFY: _classify_names, inference.REGRESS: _regress_names}.get(task.method_name)
         if names_of is None:
             raise status.StatusError(status.Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
@@ -77,23 +77,23 @@ def _example_signature(bundle: Bundle, spec: Any, method: str, what: str, check:
     name = spec.signature_name or inference.DEFAULT_SIGNATURE
     signature = bundle.signatures.get(name)
     if signature is None:
-        raise inference.invalid(f"No signature was found with the name: {name}")
+        raise status.invalid_argument(f"No signature was found with the name: {name}")
     if inference.check_method_names and signature.method_name != method:
-        raise inference.invalid(f"Expected {what} signature method_name to be {method}. Was: {signature.method_name}")
+        raise status.invalid_argument(f"Expected {what} signature method_name to be {method}. Was: {signature.method_name}")
     check(signature)
     return signature
 
 
 def _classify_names(signature: Any) -> tuple[str, list[str]]:
     if len(signature.inputs) != 1:
-        raise inference.invalid("Expected one input Tensor.")
+        raise status.invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) not in (1, 2):
-        raise inference.invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+        raise status.invalid_argument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if "inputs" not in signature.inputs:
-        raise inference.invalid(f"No classification inputs found in SignatureDef: {signature}")
+        raise status.invalid_argument(f"No classification inputs found in SignatureDef: {signature}")
     outputs = [signature.outputs[alias].name for alias in ("classes", "scores") if alias in signature.outputs]
     if not outputs:
-        raise inference.invalid(
+        raise status.invalid_argument(
             'Expected classification signature outputs to contain at least one of "classes" or "scores". '
             f"Signature was: {signature}"
         )
@@ -102,13 +102,13 @@ def _classify_names(signature: Any) -> tuple[str, list[str]]:
 
 def _regress_names(signature: Any) -> tuple[str, list[str]]:
     if len(signature.inputs) != 1:
-        raise inference.invalid("Expected one input Tensor.")
+        raise status.invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) != 1:
-        raise inference.invalid("Expected one output Tensor.")
+        raise status.invalid_argument("Expected one output Tensor.")
     if "inputs" not in signature.inputs:
-        raise inference.invalid(f"No regression inputs found in SignatureDef: {signature}")
+        raise status.invalid_argument(f"No regression inputs found in SignatureDef: {signature}")
     if "outputs" not in signature.outputs:
-        raise inference.invalid(f"No regression outputs found in SignatureDef: {signature}")
+        raise status.invalid_argument(f"No regression outputs found in SignatureDef: {signature}")
     return signature.inputs["inputs"].name, [signature.outputs["outputs"].name]
 
 
@@ -122,7 +122,7 @@ def _examples(request_input: Any) -> Array:
         context = request_input.example_list_with_context.context.SerializeToString()
         examples = [context + example.SerializeToString() for example in request_input.example_list_with_context.examples]
     if not examples:
-        raise inference.invalid("Input is empty.")
+        raise status.invalid_argument("Input is empty.")
     array = np.empty(len(examples), dtype=object)
     array[:] = examples
     return array
@@ -136,14 +136,14 @@ def _fill_classifications(result: Any, signature: Any, outputs: Mapping[str, Arr
         if array is None:
             continue
         if array.ndim != 2:
-            raise inference.invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
+            raise status.invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
         if array.dtype != wanted:
             expected = "DT_STRING" if wanted is object else "DT_FLOAT"
-            raise inference.invalid(f"Expected {what} Tensor of {expected}. Got: {array.dtype}")
+            raise status.invalid_argument(f"Expected {what} Tensor of {expected}. Got: {array.dtype}")
         if array.shape[0] != examples:
-            raise inference.invalid(f"Expected {what} output batch size of {examples}. Got: {array.shape[0]}")
+            raise status.invalid_argument(f"Expected {what} output batch size of {examples}. Got: {array.shape[0]}")
     if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
-        raise inference.invalid(
+        raise status.invalid_argument(
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
         )
     width = next(array.shape[1] for array in (classes, scores) if array is not None)
@@ -159,13 +159,13 @@ def _fill_classifications(result: Any, signature: Any, outputs: Mapping[str, Arr
 
 def _fill_regressions(result: Any, array: Array, examples: int) -> None:
     if not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
-        raise inference.invalid(
+        raise status.invalid_argument(
             f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
         )
     if array.shape[0] != examples:
-        raise inference.invalid(f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}")
+        raise status.invalid_argument(f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}")
     if array.dtype != np.float32:
-        raise inference.invalid(f"Expected output Tensor of DT_FLOAT.  Got: {array.dtype}")
+        raise status.invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {array.dtype}")
     for value in array.ravel().tolist():
         result.regressions.add(value=value)
 

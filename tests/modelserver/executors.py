@@ -39,20 +39,17 @@ class ThreadPool:
         self._pool = concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
 
     def schedule(self, task: Callable[[], None]) -> None:
-        """Queue ``task``; an exception it lets through is printed by the interpreter's thread hook."""
-        self._pool.submit(_reporting, task)
+        """Queue ``task``; an exception it lets through is printed as one of a thread is."""
+        self._pool.submit(task).add_done_callback(_report)
 
     def join(self) -> None:
         """Wait for all queued tasks, retries and hangs included (core/basic_manager.cc SetNumLoadThreads)."""
         self._pool.shutdown(wait=True)
 
 
-def _reporting(task: Callable[[], None]) -> None:
-    try:
-        task()
-    except BaseException as error:
+def _report(done: concurrent.futures.Future[None]) -> None:
+    if error := done.exception():
         threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))
-        raise
 
 
 def create(threads: int, name: str) -> Executor:

@@ -52,7 +52,7 @@ def _check_number_of_inputs(signature: Any, inputs: Mapping[str, Any]) -> None:
     if len(inputs) == len(signature.inputs) or (len(inputs) < len(signature.inputs) and missing_is_fine):
         return
     sent, wanted = set(inputs), set(signature.inputs)
-    raise invalid(
+    raise status.invalid_argument(
         f"input size does not match signature: {len(sent)}!={len(wanted)} len({names(sent)}) != len({names(wanted)}). "
         f"Sent extra: {names(sent - wanted)}. Missing but required: {names(wanted - sent)}."
     )
@@ -64,7 +64,7 @@ def _feeds(signature: Any, inputs: Mapping[str, Any]) -> dict[str, Array]:
         info = signature.inputs[alias]
         proto = inputs.get(alias) or signature.defaults.get(alias)
         if proto is None:
-            raise invalid(
+            raise status.invalid_argument(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
                 f"provided. Inputs expected to be in the set {names(signature.inputs)}."
             )
@@ -76,19 +76,19 @@ def _parse_tensor(proto: tensor_pb2.TensorProto, alias: str) -> Array:
     try:
         return tensors.to_array(proto)
     except ValueError as error:
-        raise invalid(f"tensor parsing error: {alias}") from error
+        raise status.invalid_argument(f"tensor parsing error: {alias}") from error
 
 
 def _output_aliases(signature: Any, wanted: Sequence[str]) -> list[str]:
     seen: set[str] = set()
     for alias in wanted:
         if alias not in signature.outputs:
-            raise invalid(
+            raise status.invalid_argument(
                 f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
                 f"{names(signature.outputs)}."
             )
         if alias in seen:
-            raise invalid(f"duplicate output tensor alias: {alias}")
+            raise status.invalid_argument(f"duplicate output tensor alias: {alias}")
         seen.add(alias)
     return list(wanted) or list(signature.outputs)
 
@@ -114,8 +114,3 @@ def fill_model_spec(spec: Any, model: str, signature_name: str, version: int | N
 def names(aliases: Iterable[str]) -> str:
     """Return aliases as messages list them."""
     return "{" + ",".join(sorted(aliases)) + "}"
-
-
-def invalid(message: str) -> status.StatusError:
-    """Return an INVALID_ARGUMENT."""
-    return status.StatusError(status.Code.INVALID_ARGUMENT, message)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from tests.modelserver import inference, status
+from tests.modelserver import status
 from tests.modelserver.protos import example_pb2, types_pb2
 
 Format = Literal["row", "columnar"]
@@ -43,7 +43,7 @@ def fill_predict_request(body: bytes, request: Any, inputs_of: Callable[[str], M
     infos = inputs_of(request.model_spec.signature_name)
     if not infos:
         shown = request.model_spec.signature_name or "DEFAULT"
-        raise inference.invalid(f"Failed to get input map for signature: {shown}")
+        raise status.invalid_argument(f"Failed to get input map for signature: {shown}")
     if "instances" in document and "inputs" in document:
         raise _malformed(document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ")
     if "instances" in document:
@@ -57,7 +57,7 @@ def fill_predict_request(body: bytes, request: Any, inputs_of: Callable[[str], M
     if "inputs" in document:
         _fill_from_inputs(document["inputs"], infos, request.inputs)
         return "columnar"
-    raise inference.invalid("Missing 'inputs' or 'instances' key")
+    raise status.invalid_argument("Missing 'inputs' or 'instances' key")
 
 
 def fill_example_request(body: bytes, request: Any) -> None:
@@ -80,11 +80,11 @@ def fill_example_request(body: bytes, request: Any) -> None:
 
 def _parse(body: bytes, request: Any) -> dict[str, Any]:
     if not body:
-        raise inference.invalid("JSON Parse error: The document is empty")
+        raise status.invalid_argument("JSON Parse error: The document is empty")
     try:
         document, _ = json.JSONDecoder().raw_decode(body.decode("utf-8", "surrogateescape").lstrip())
     except json.JSONDecodeError as error:
-        raise inference.invalid(f"JSON Parse error: Invalid value. at offset: {error.pos}") from error
+        raise status.invalid_argument(f"JSON Parse error: Invalid value. at offset: {error.pos}") from error
     if not isinstance(document, dict):
         raise _malformed(document, "Is not object")
     signature_name = document.get("signature_name", "")
@@ -96,7 +96,7 @@ def _parse(body: bytes, request: Any) -> dict[str, Any]:
 
 def _fill_from_instances(instances: list[Any], infos: Mapping[str, Any], tensors: Any) -> None:
     if not isinstance(instances[0], dict) and len(infos) > 1:
-        raise inference.invalid(
+        raise status.invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per tensorinfo_map"
         )
     named = _is_object(instances[0])
@@ -105,18 +105,18 @@ def _fill_from_instances(instances: list[Any], infos: Mapping[str, Any], tensors
     for index, element in enumerate(instances):
         if _is_object(element) != named:
             expected, found = ("object", "list") if named else ("value/list", "object")
-            raise inference.invalid(f"Expecting {expected} but got {found} at item {index} of input list")
+            raise status.invalid_argument(f"Expecting {expected} but got {found} at item {index} of input list")
         values = element if named else {only: element}
         for alias, value in values.items():
             where = f" key: {alias}" if named else ""
             try:
                 _add_instance(value, alias, infos, shapes, tensors)
             except status.StatusError as error:
-                raise inference.invalid(
+                raise status.invalid_argument(
                     f"Failed to process element: {index}{where} of 'instances' list. Error: {error}"
                 ) from error
         if values.keys() != infos.keys():
-            raise inference.invalid(
+            raise status.invalid_argument(
                 f"Failed to process element: {index} of 'instances' list. JSON object: {_shown(element)} "
                 f"keys must be equal to: {','.join(sorted(infos))}"
             )
@@ -128,26 +128,26 @@ def _fill_from_instances(instances: list[Any], infos: Mapping[str, Any], tensors
 
 def _add_instance(value: Any, alias: str, infos: Mapping[str, Any], shapes: dict[str, list[int]], tensors: Any) -> None:
     if alias not in infos:
-        raise inference.invalid(f"JSON object: does not have named input: {alias}")
+        raise status.invalid_argument(f"JSON object: does not have named input: {alias}")
     shape = _shape(value)
     _fill(value, 0, shape, infos[alias].dtype, tensors[alias])
     expected = shapes.setdefault(alias, shape)
     if _size(expected) != _size(shape):
-        raise inference.invalid(f"Expecting tensor size: {_size(expected)} but got: {_size(shape)}")
+        raise status.invalid_argument(f"Expecting tensor size: {_size(expected)} but got: {_size(shape)}")
     if expected != shape:
-        raise inference.invalid(f"Expecting shape {_shown_shape(expected)} but got: {_shown_shape(shape)}")
+        raise status.invalid_argument(f"Expecting shape {_shown_shape(expected)} but got: {_shown_shape(shape)}")
 
 
 def _fill_from_inputs(value: Any, infos: Mapping[str, Any], tensors: Any) -> None:
     if not _is_object(value):
         if len(infos) > 1:
-            raise inference.invalid(
+            raise status.invalid_argument(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per tensorinfo_map"
             )
         value = {next(iter(infos)): value}
     for alias, info in infos.items():
         if alias not in value:
-            raise inference.invalid(f"Missing named input: {alias} in 'inputs' object.")
+            raise status.invalid_argument(f"Missing named input: {alias} in 'inputs' object.")
         shape = _shape(value[alias])
         tensors[alias].dtype = info.dtype
         for size in shape:
@@ -169,16 +169,16 @@ def _shape(value: Any) -> list[int]:
 def _fill(value: Any, level: int, shape: list[int], dtype: int, tensor: Any) -> None:
     if isinstance(value, list):
         if level >= len(shape):
-            raise inference.invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+            raise status.invalid_argument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
         if len(value) != shape[level]:
-            raise inference.invalid(
+            raise status.invalid_argument(
                 f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
             )
         for element in value:
             _fill(element, level + 1, shape, dtype, tensor)
         return
     if level != len(shape):
-        raise inference.invalid(
+        raise status.invalid_argument(
             f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {len(shape)}"
         )
     _add_value(value, dtype, tensor)
@@ -210,7 +210,7 @@ def _add_value(value: Any, dtype: int, tensor: Any) -> None:
 
 def _fill_example(value: Any, example: example_pb2.Example) -> None:
     if not isinstance(value, dict):
-        raise inference.invalid(f"Example must be JSON object but got JSON {_json_type(value)}")
+        raise status.invalid_argument(f"Example must be JSON object but got JSON {_json_type(value)}")
     for name, content in value.items():
         feature = example.features.feature[name]
         for element in content if isinstance(content, list) else [content]:
@@ -230,11 +230,11 @@ def _add_to_feature(value: Any, name: str, feature: Any) -> None:
     elif _is_base64(value):
         kind, converted = "bytes_list", _base64(value)
     else:
-        raise inference.invalid(f"Feature: {name} has element with unexpected JSON type: {_json_type(value)}")
+        raise status.invalid_argument(f"Feature: {name} has element with unexpected JSON type: {_json_type(value)}")
     present = feature.WhichOneof("kind")
     if present not in (None, kind):
         shown = present.removesuffix("_list")
-        raise inference.invalid(f"Unexpected element type in feature: {name} expecting type: {shown}")
+        raise status.invalid_argument(f"Unexpected element type in feature: {name} expecting type: {shown}")
     getattr(feature, kind).value.append(converted)
 
 
@@ -248,11 +248,11 @@ def _is_object(value: Any) -> bool:
 
 def _base64(value: dict[str, Any]) -> bytes:
     if not _is_base64(value):
-        raise inference.invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
+        raise status.invalid_argument(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
     try:
         return base64.b64decode(value["b64"], validate=True)
     except binascii.Error as error:
-        raise inference.invalid("Unable to base64 decode") from error
+        raise status.invalid_argument("Unable to base64 decode") from error
 
 
 def _size(shape: list[int]) -> int:
@@ -282,10 +282,10 @@ def _type_name(dtype: int) -> str:
 
 
 def _type_error(value: Any, dtype: int) -> status.StatusError:
-    return inference.invalid(
+    return status.invalid_argument(
         f"JSON Value: {_shown(value)} Type: {_json_type(value)} is not of expected type: {_type_name(dtype)}"
     )
 
 
 def _malformed(document: Any, what: str) -> status.StatusError:
-    return inference.invalid(f"JSON Value: {_shown(document)} {what}")
+    return status.invalid_argument(f"JSON Value: {_shown(document)} {what}")

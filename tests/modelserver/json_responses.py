@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import json_format
 
-from tests.modelserver import inference, status, tensors
+from tests.modelserver import status, tensors
 from tests.modelserver.json_requests import Format
 from tests.modelserver.protos import get_model_metadata_pb2
 from tests.modelserver.tensorflow_c import Array
@@ -43,9 +43,9 @@ def _batch_size(arrays: Mapping[str, Array]) -> int:
     size = -1
     for alias, array in arrays.items():
         if array.ndim == 0:
-            raise inference.invalid(f"Tensor name: {alias} has no shape information ")
+            raise status.invalid_argument(f"Tensor name: {alias} has no shape information ")
         if size >= 0 and size != array.shape[0]:
-            raise inference.invalid(f"Tensor name: {alias} has inconsistent batch size: {array.shape[0]} expecting: {size}")
+            raise status.invalid_argument(f"Tensor name: {alias} has inconsistent batch size: {array.shape[0]} expecting: {size}")
         size = array.shape[0]
     return size
 
@@ -57,7 +57,7 @@ def classifications(result: Any) -> str:
         for row in result.classifications
     ]
     if not rows:
-        raise inference.invalid("Cannot convert empty ClassificationResults to JSON")
+        raise status.invalid_argument("Cannot convert empty ClassificationResults to JSON")
     return _object({"results": _list(rows)})
 
 
@@ -65,7 +65,7 @@ def regressions(result: Any) -> str:
     """Return ``{"results": [value, …]}``."""
     values = [_decimal(np.float32(regression.value)) for regression in result.regressions]
     if not values:
-        raise inference.invalid("Cannot convert empty RegressionResults to JSON")
+        raise status.invalid_argument("Cannot convert empty RegressionResults to JSON")
     return _object({"results": _list(values)})
 
 
@@ -111,7 +111,7 @@ def _value(value: Any, array: Array, as_bytes: bool) -> str:
         return _decimal(array.dtype.type(value))
     if array.dtype.kind in "iu":
         return str(int(value))
-    raise inference.invalid(f"Failed to write JSON value for tensor type: {array.dtype}")
+    raise status.invalid_argument(f"Failed to write JSON value for tensor type: {array.dtype}")
 
 
 def _decimal(number: Any) -> str:

@@ -134,14 +134,14 @@ class _Call:
         pattern = {"POST": _POST, "GET": _GET}.get(request.method)
         match = pattern.fullmatch(request.target) if pattern else None
         if match is None:
-            raise inference.invalid(f"Malformed request: {request.method} {request.target}")
+            raise status.invalid_argument(f"Malformed request: {request.method} {request.target}")
         parts = match.groupdict()
         self.model = urllib.parse.unquote(parts["model"] or "")
         if request.method == "POST":
             self.verb = parts["verb"]
             return self._infer(parts, request.body)
         if not self.model:
-            raise inference.invalid("Missing model name in request.")
+            raise status.invalid_argument("Missing model name in request.")
         if parts["part"]:
             return self._metadata(parts)
         return self._status(parts)
@@ -161,7 +161,7 @@ class _Call:
             return json_responses.regressions(response.result)
         request = predict_pb2.PredictRequest()
         if self.verb != "predict":  # the path matched in another case, which the dispatch does not
-            raise inference.invalid(f"Malformed request: POST {self.model}")
+            raise status.invalid_argument(f"Malformed request: POST {self.model}")
         self._fill_spec(request.model_spec, parts)
         layout = json_requests.fill_predict_request(
             body, request, lambda signature: services.inputs_of(self._core, request.model_spec, signature)
@@ -183,7 +183,7 @@ class _Call:
         spec.name = self.model
         if parts["version"]:
             if int(parts["version"]) >= 2**63:
-                raise inference.invalid(f"Failed to convert version: {parts['version']} to numeric.")
+                raise status.invalid_argument(f"Failed to convert version: {parts['version']} to numeric.")
             spec.version.value = int(parts["version"])
         if parts["label"]:
             spec.version_label = urllib.parse.unquote(parts["label"])

@@ -40,11 +40,13 @@ class Server:
         """
         flags = self.flags
         if not flags.port and not flags.grpc_socket_path:
-            raise inference.invalid("At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.")
+            raise status.invalid_argument(
+                "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
+            )
         if flags.use_alts_credentials:
-            raise inference.invalid("the stand-in has no ALTS credentials")
+            raise status.invalid_argument("the stand-in has no ALTS credentials")
         if not flags.model_base_path and not flags.model_config_file:
-            raise inference.invalid("Both server_options.model_base_path and server_options.model_config_file are empty!")
+            raise status.invalid_argument("Both server_options.model_base_path and server_options.model_config_file are empty!")
         inference.check_method_names = flags.enable_signature_method_name_check
         inference.tensor_content = flags.enable_serialization_as_tensor_content
         config = self._initial_config()
@@ -120,7 +122,7 @@ def _loader_options(flags: Flags) -> loader.LoaderOptions:
         if flags.batching_parameters_file:
             configs.parse_text_file(flags.batching_parameters_file, parameters)
     elif flags.batching_parameters_file:
-        raise inference.invalid(
+        raise status.invalid_argument(
             "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
         )
     return loader.LoaderOptions(
@@ -143,7 +145,7 @@ def _session_config(flags: Flags) -> config_pb2.ConfigProto:
         flags.tensorflow_inter_op_parallelism,
     )
     if both > 0 and intra > 0 and inter > 0:
-        raise inference.invalid(
+        raise status.invalid_argument(
             "Either configure server_options.tensorflow_session_parallelism or "
             "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
             "separately. You cannot configure all."

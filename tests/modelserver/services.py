@@ -28,7 +28,7 @@ def run(core: ServerCore, method: Run, request: Any, run_options: bytes = b"") -
 def run_multi_inference(core: ServerCore, request: Any, run_options: bytes = b"") -> Any:
     """Run a MultiInferenceRequest on the version its first task names."""
     if not request.tasks:
-        raise inference.invalid("Inference request must have at least one task.")
+        raise status.invalid_argument("Inference request must have at least one task.")
     with core.handle(request.tasks[0].model_spec) as harness:
         return examples.multi_inference(_bundle(harness), harness.id.version, request, run_options)
 
@@ -45,19 +45,19 @@ def inputs_of(core: ServerCore, model_spec: Any, signature_name: str) -> Any:
         name = signature_name or inference.DEFAULT_SIGNATURE
         signature = _bundle(harness).signatures.get(name)
         if signature is None:
-            raise inference.invalid(f'Serving signature name: "{name}" not found in signature def')
+            raise status.invalid_argument(f'Serving signature name: "{name}" not found in signature def')
         return signature.inputs
 
 
 def metadata(core: ServerCore, request: Any) -> Any:
     """Return GetModelMetadataResponse; it needs a loaded version, which makes it the honest readiness check."""
     if not request.HasField("model_spec"):
-        raise inference.invalid("Missing ModelSpec")
+        raise status.invalid_argument("Missing ModelSpec")
     if not request.metadata_field:
-        raise inference.invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        raise status.invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
     for field in request.metadata_field:
         if field != _SIGNATURES:
-            raise inference.invalid(f"Metadata field {field} is not supported")
+            raise status.invalid_argument(f"Metadata field {field} is not supported")
     with core.handle(request.model_spec) as harness:
         signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in _bundle(harness).signatures.items():
@@ -73,7 +73,7 @@ def reload_config(core: ServerCore, request: Any) -> Any:
     before = metrics.values(request.metric_names)
     if request.config.WhichOneof("config") != "model_config_list":
         raise _logged(
-            inference.invalid(
+            status.invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently supported"
             )
         )

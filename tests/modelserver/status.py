@@ -47,6 +47,11 @@ class StatusError(Exception):
         return f"{self.code.name}: {self.message}"
 
 
+def invalid_argument(message: str) -> StatusError:
+    """Return the most frequent one."""
+    return StatusError(Code.INVALID_ARGUMENT, message)
+
+
 # TensorFlow's mapping of errno (tsl/platform/errors.cc), as far as reading a model directory can meet it.
 _CODE_OF_ERRNO = {
     errno.EINVAL: Code.INVALID_ARGUMENT,

@@ -44,7 +44,7 @@ def run(version_path: str, bundle: Bundle, iterations: int) -> None:
             _replay(prediction_log, bundle)
         count += 1
         if count > MAX_RECORDS:  # that is: after record 1001 has been run
-            raise _invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
+            raise status.invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
     # Only what gets here is counted: a record that is refused leaves no trace in the metrics.
     micros = (time.monotonic() - started) * 1e6
     outcome = str(unreadable) if unreadable else "OK"
@@ -67,7 +67,7 @@ def _parse(record: bytes, path: str) -> prediction_log_pb2.PredictionLog:
         return prediction_log_pb2.PredictionLog.FromString(record)
     except DecodeError as error:
         # The message quotes the record: bytes that are no UTF-8, in a field that is declared to be.
-        raise _invalid(f"Failed to parse warmup record: {status.to_text(record)} from {path}") from error
+        raise status.invalid_argument(f"Failed to parse warmup record: {status.to_text(record)} from {path}") from error
 
 
 def _replay(prediction_log: prediction_log_pb2.PredictionLog, bundle: Bundle) -> None:
@@ -83,7 +83,3 @@ def _replay(prediction_log: prediction_log_pb2.PredictionLog, bundle: Bundle) ->
     elif kind is not None:  # predict_streamed_log, session_run_log; an empty record has no kind and does nothing
         number = prediction_log.DESCRIPTOR.fields_by_name[kind].number
         raise status.StatusError(status.Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
-
-
-def _invalid(message: str) -> status.StatusError:
-    return status.StatusError(status.Code.INVALID_ARGUMENT, message)
