@@ -21,9 +21,11 @@ from tfmodel_agent.settings import Settings
 from tfmodel_serving import model_config
 from tfmodel_serving.state import AgentState
 
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 1.4
+SERVER_LOOK_SECONDS = 5.0
+"""Pause between two looks at a server that nothing is wanted of. A lost connection, or anything to do, ends it."""
 MOVING_SECONDS = 0.2
-TICK_SECONDS = 0.1
+TICK_SECONDS = 0.2
 SOURCE_LOOK_SECONDS = 1.0
 """Pause between two looks at a volume: a version is verified when its files are equal in two looks."""
 
@@ -47,7 +49,9 @@ class Agent:
         self._history = memory.started(self._left_behind(), time.monotonic())
         self._sources = sources.Sources()
         self._wanted: tuple[steps.Wanted, ...] = ()
-        self._looked_at = float("-inf")
+        self._mounted_mark: object = None
+        self._config_message = ""
+        self._looked_at = self._server_looked_at = float("-inf")
         self._reload: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -64,11 +68,13 @@ class Agent:
             await self._server.close()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait for the next look; changed files in the mount or the answer to a reload end it early."""
+        """Wait for the next look; changed files in the mount, the answer to a reload or a lost server end it early."""
         until, mark = time.monotonic() + seconds, mounted.mark(self.settings.config)
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(TICK_SECONDS, left))
-            if mounted.mark(self.settings.config) != mark or (self._reload is not None and self._reload.done()):
+            answered = self._reload is not None and self._reload.done()
+            lost = self.state.settled and not self._server.connected
+            if answered or lost or mounted.mark(self.settings.config) != mark:
                 return
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -77,11 +83,21 @@ class Agent:
             await asyncio.wait_for(self._changed.wait(), seconds)
 
     async def _once(self) -> None:
-        config_message = self._read_mounted()
-        now = time.monotonic()
-        if now - self._looked_at >= SOURCE_LOOK_SECONDS:
+        before = (self._wanted, self._config_message)
+        self._read_mounted()
+        if time.monotonic() - self._looked_at >= SOURCE_LOOK_SECONDS:
             self._wanted = await self._sources.look(self._mounted.models, self._mounted.settings)
-            self._looked_at = now
+            self._looked_at = time.monotonic()
+        if before != (self._wanted, self._config_message) or not self._at_rest():
+            await self._look_at_server()
+
+    def _at_rest(self) -> bool:
+        """Tell whether the last look at the server still stands; each costs one call per model."""
+        recent = time.monotonic() - self._server_looked_at < SERVER_LOOK_SECONDS
+        return self.state.settled and recent and self._server.connected and self._reload is None
+
+    async def _look_at_server(self) -> None:
+        self._server_looked_at = time.monotonic()
         self._finish_reload()
         names = {model.name for model in self._mounted.models} | set(self._history.pushed or {}) | self._history.orphaned
         seen = await self._server.look(names)
@@ -94,19 +110,24 @@ class Agent:
         step = steps.next_step(self._wanted, seen, self._history, now)
         self._take(step, now)
         self.suspect = step.suspect
-        self._publish(seen, step, config_message, now)
+        self._publish(seen, step, now)
 
-    def _read_mounted(self) -> str:
-        """Take over the mounted files if they can be used; return why not, else ``""``."""
+    def _read_mounted(self) -> None:
+        """Take over the mounted files if they have changed and can be used; the last usable ones stay in force."""
+        mark = mounted.mark(self.settings.config)
+        if mark == self._mounted_mark:
+            return
+        self._mounted_mark = mark
         try:
             found = mounted.read(self.settings.config)
         except mounted.MountedConfigInvalid as error:
-            return str(error)
+            self._config_message = str(error)
+            return
+        self._config_message = ""
         if found != self._mounted:
             log.info("Mounted config changed", extra={"hash": found.hash, "models": [model.name for model in found.models]})
             self._mounted = found
             self._looked_at = float("-inf")
-        return ""
 
     def _take(self, step: steps.Step, now: float) -> None:
         if step.suspect and not self._history.suspect:
@@ -164,8 +185,10 @@ class Agent:
             self.metrics.reloads.labels("answered").inc()
             self._history = memory.answered(self._history, now)
 
-    def _publish(self, seen: memory.Seen, step: steps.Step, config_message: str, now: float) -> None:
-        state = report(self.settings.pod_uid, self._mounted.hash, config_message, self._wanted, seen, self._history, step, now)
+    def _publish(self, seen: memory.Seen, step: steps.Step, now: float) -> None:
+        state = report(
+            self.settings.pod_uid, self._mounted.hash, self._config_message, self._wanted, seen, self._history, step, now
+        )
         if state.step != self.state.step and step.push is None:
             log.info("Next step", extra={"step": state.step})
         if state.ready != self.state.ready:

@@ -59,6 +59,11 @@ class ModelServer:
             response_deserializer=pb.GetModelStatusResponse.FromString,
         )
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands; costs no call."""
+        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+
     async def close(self) -> None:
         await self._channel.close(grace=None)
 

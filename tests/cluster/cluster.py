@@ -240,7 +240,7 @@ class EmbeddedCluster(Access):
 
     def _start(self, bound: bool) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        with free_slot(self.name) if self.nodes == "kubelet" else contextlib.nullcontext((None, -1)) as (network, lock):
+        with free_slot(str(self.directory)) if self.nodes == "kubelet" else contextlib.nullcontext((None, -1)) as (network, lock):
             plane = self._plane(network)
             root = cache_dir() / "containerd" / f"slot-{network.slot}" if network else None
             used = root is not None and runtime.mark(root)

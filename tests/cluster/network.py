@@ -35,7 +35,7 @@ class Network:
     """The addresses of one slot, and the wire of the cluster that has it."""
 
     slot: int
-    cluster: str
+    directory: str  # the cluster's own: caches may have clusters of one name
 
     @property
     def whole(self) -> str:
@@ -65,7 +65,7 @@ class Network:
     @property
     def link(self) -> str:
         """The name of the machine's end of the wire."""
-        return f"tfm-{content_hash(self.cluster)[:10]}"  # at most 15 characters
+        return f"tfm-{content_hash(self.directory)[:10]}"  # at most 15 characters
 
     def connect(self, sandbox: Sandbox) -> None:
         """Lay the wire between the machine and the namespace of ``sandbox``, and turn the node into a router."""
@@ -92,7 +92,7 @@ class Network:
 
 
 @contextlib.contextmanager
-def free_slot(cluster: str) -> Iterator[tuple[Network, int]]:
+def free_slot(directory: str) -> Iterator[tuple[Network, int]]:
     """Yield the first free slot's network, and the descriptor of its lock; whoever inherits that keeps the slot.
 
     A slot whose addresses this machine already routes elsewhere (a VPN, a company's network) is passed over.
@@ -103,7 +103,7 @@ def free_slot(cluster: str) -> Iterator[tuple[Network, int]]:
     LOCKS.mkdir(parents=True, exist_ok=True)
     for slot in SLOTS:
         with (LOCKS / f"slot-{slot}").open("a") as file:
-            network = Network(slot, cluster)
+            network = Network(slot, directory)
             if _lock(file) and not _routed_elsewhere(network):
                 yield network, file.fileno()
                 return

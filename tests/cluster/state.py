@@ -8,6 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.cluster.cache import content_hash
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.errors import ClusterError, ComponentFailed
 from tests.cluster.network import Network
@@ -45,12 +46,12 @@ class State:
     @property
     def network(self) -> Network | None:
         """The addresses, for a cluster with a real node."""
-        return None if self.slot is None else Network(self.slot, self.directory.name)
+        return None if self.slot is None else Network(self.slot, str(self.directory))
 
     @property
     def cgroup(self) -> str:
-        """The cgroup that all pods are under, in every hierarchy."""
-        return f"/tfmodel-{self.directory.name}"
+        """The cgroup that all pods are under, in every hierarchy; named by the directory, as caches may have clusters of one name."""
+        return f"/tfmodel-{self.directory.name}-{content_hash(str(self.directory))[:6]}"
 
     def sandbox(self) -> Sandbox:
         """Return the namespaces the cluster runs in."""
