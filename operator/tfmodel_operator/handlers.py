@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
@@ -73,7 +73,7 @@ def login(**kwargs: Any) -> kopf.ConnectionInfo:
     raise kopf.PermanentError("no service account is mounted and KUBECONFIG names no usable file")
 
 
-def settings(namespaces: Collection[str]) -> kopf.OperatorSettings:
+def settings() -> kopf.OperatorSettings:
     """Return kopf's settings: quiet, stateless, patient with the API server, small in memory."""
     configured = kopf.OperatorSettings()
     configured.peering.standalone = True
@@ -87,7 +87,7 @@ def settings(namespaces: Collection[str]) -> kopf.OperatorSettings:
     configured.networking.request_timeout = 30
     configured.networking.connect_timeout = 10
     configured.networking.error_backoffs = _Endless()
-    configured.scanning.disabled = not namespaces
+    configured.scanning.disabled = True  # the CRD comes before us, and namespaces are named: nothing to look out for
     for group, _, plural in KINDS.values():
         if group != labels.GROUP:
             configured.watching.label_selectors[kopf_selector(group, plural)] = labels.SERVER

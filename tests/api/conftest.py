@@ -45,9 +45,11 @@ def namespace(cluster: EmbeddedCluster, counter: Iterator[int] = itertools.count
 class Operator:
     """The operator as a process; its log is kept beside the cluster's."""
 
-    def __init__(self, cluster: EmbeddedCluster, *arguments: str) -> None:
-        self.log = cluster.logs_dir / "operator.log"
+    def __init__(self, cluster: EmbeddedCluster, *arguments: str, kubeconfig: Path | None = None, name: str = "operator") -> None:
+        self.log = cluster.logs_dir / f"{name}.log"
         environment = os.environ | cluster.environment() | {"PYTHONPATH": str(ROOT / "operator")}
+        if kubeconfig is not None:
+            environment["KUBECONFIG"] = str(kubeconfig)
         command = [sys.executable, "-m", "tfmodel_operator", "--agent-image", AGENT_IMAGE, "--host", "127.0.0.1", "--port", "0"]
         with self.log.open("a") as log:
             self.process = subprocess.Popen([*command, *arguments], stdout=log, stderr=log, env=environment)

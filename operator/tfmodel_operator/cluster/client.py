@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 import aiohttp
@@ -20,6 +20,8 @@ from tfmodel_operator.cluster import errors
 
 FIELD_MANAGER = "tfmodel-operator"
 PLURALS = {"ConfigMap": "configmaps", "Service": "services", "Deployment": "deployments", "Pod": "pods", "TFModel": "tfmodels"}
+API_VERSIONS = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1", "Pod": "v1", "TFModel": labels.API_VERSION}
+PAGE = 500
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 
 
@@ -59,14 +61,22 @@ class ApiClient:
         """
         return await self._request("GET", path(kind, api_version, namespace, name))
 
-    async def check(self, namespace: str | None) -> None:
-        """List one TFModel, to know that the API server answers, has the CRD, and lets us.
+    async def list(self, kind: str, namespace: str | None, selector: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Yield all objects of a kind, in one namespace or in all, page by page.
 
         Raises:
-            ApiError: It doesn't; the message says why.
+            ApiError: The API server doesn't answer, doesn't know the kind, or doesn't let us; the message says which.
         """
+        root = f"/apis/{API_VERSIONS[kind]}" if "/" in API_VERSIONS[kind] else f"/api/{API_VERSIONS[kind]}"
         scope = f"/namespaces/{namespace}" if namespace else ""
-        await self._request("GET", f"/apis/{labels.API_VERSION}{scope}/tfmodels", params={"limit": "1"})
+        params = {"limit": str(PAGE), "labelSelector": selector}
+        while True:
+            page = await self._request("GET", f"{root}{scope}/{PLURALS[kind]}", params=params)
+            for item in page["items"]:
+                yield item
+            params["continue"] = page["metadata"].get("continue", "")
+            if not params["continue"]:
+                return
 
     async def apply(self, manifest: Mapping[str, Any], *, subresource: str = "") -> dict[str, Any]:
         """Apply ``manifest`` server-side, taking over the fields in it; return the object as it then is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from tfmodel_operator.api import labels
@@ -67,7 +67,7 @@ class Store:
         """Return the TFModel called ``key``, or None."""
         return self._models.get(key)
 
-    def models(self) -> Iterable[Key]:
+    def models(self) -> Collection[Key]:
         """Return the keys of all TFModels."""
         return tuple(self._models)
 

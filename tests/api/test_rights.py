@@ -1,0 +1,60 @@
+"""The operator under the rights its chart gives it: they suffice, in the cluster and in namespaces."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from tests.api.conftest import ROOT, Operator
+from tests.cluster import EmbeddedCluster
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """An API server of its own: the tier's other operator would do the work."""
+    with EmbeddedCluster() as made:
+        made.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        made.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        yield made
+
+
+@pytest.fixture
+def installed(cluster, namespace):
+    """Render the chart's RBAC into the cluster; return a kubeconfig of its service account."""
+
+    def install(*values):
+        rendered = cluster.helm("template", namespace, str(ROOT / "charts/tfmodel-operator"), "--namespace", namespace, "-s", "templates/rbac.yaml", *values)
+        cluster.kubectl("apply", "-f", "-", input=rendered)
+        account = f"{namespace}-tfmodel-operator"
+        token = cluster.kubectl("-n", namespace, "create", "token", account).strip()
+        config = yaml.safe_load(cluster.kubeconfig.read_text())
+        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+        path = cluster.directory / f"{account}.kubeconfig"
+        path.write_text(json.dumps(config))
+        return path
+
+    return install
+
+
+@pytest.mark.parametrize("scope", ["cluster", "namespace"])
+def test_the_rights_suffice(cluster, tfmodel, namespace, installed, scope):
+    values = ["--set", f"namespaces={{{namespace}}}"] if scope == "namespace" else []
+    arguments = ["--namespace", namespace] if scope == "namespace" else []
+    running = Operator(cluster, *arguments, kubeconfig=installed(*values), name=f"operator-{namespace}")
+    try:
+        cluster.apply(tfmodel())
+
+        def status():
+            return cluster.get("-n", namespace, "tfmodel", "half")["status"]
+
+        cluster.wait_for("the operator to have seen it", status, done=lambda seen: seen["observedGeneration"] == 1)
+        cluster.wait_for("the Deployment", lambda: cluster.get("-n", namespace, "deployment", "half"))
+        cluster.kubectl("-n", namespace, "delete", "service", "half")
+        cluster.wait_for("the Service to come back", lambda: cluster.get("-n", namespace, "service", "half"))
+    finally:
+        assert running.stop() == 0
+    log = running.log.read_text()
+    assert "forbidden" not in log.lower()
+    assert "Traceback" not in log
