@@ -41,15 +41,16 @@ def test_the_demo_works_twice_and_leaves_nothing():
     assert EmbeddedCluster(name=name).leftovers() == []
 
 
+def current(cluster):
+    """The environment of a user whose kubeconfig points at ``cluster``."""
+    tools = {binaries.kubernetes_command("kubectl").parent, binaries.helm().parent}
+    return cluster.environment() | {"PATH": ":".join([*map(str, tools), os.environ["PATH"]])}
+
+
 @pytest.mark.timeout(600)
 def test_the_demo_runs_on_the_current_cluster(cluster):
     cluster.apply(kube.volume(cluster, "half-plus-two-files"))
-    tools = {binaries.kubernetes_command("kubectl").parent, binaries.helm().parent}
-    environment = cluster.environment() | {
-        "PATH": ":".join([*map(str, tools), os.environ["PATH"]]),
-        "IMAGE": kube.operator_image().reference,
-    }
-    code, printed = demo("up", "--kube", "current", **environment)
+    code, printed = demo("up", "--kube", "current", **current(cluster), IMAGE=kube.operator_image().reference)
     assert code == 0, printed
     assert f"-> {ANSWERS}" in printed
     assert f"-> y = {ANSWERS}" in printed
@@ -57,6 +58,6 @@ def test_the_demo_runs_on_the_current_cluster(cluster):
 
 
 def test_the_current_cluster_wants_an_image(cluster):
-    code, printed = demo("up", "--kube", "current", **cluster.environment(), IMAGE="")
+    code, printed = demo("up", "--kube", "current", **current(cluster), IMAGE="")
     assert code == 1
     assert "IMAGE is not set" in printed

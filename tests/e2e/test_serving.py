@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
+from tests.agent.load import Load
 from tests.demo.__main__ import predict_grpc
 from tests.e2e.conftest import put
 
@@ -12,12 +13,13 @@ INSTANCES, ANSWERS = [1.0, 2.0, 5.0], [2.5, 3.0, 4.5]
 
 
 # The containers of a pod see each other's processes.
-KILL_MODEL_SERVER = """
+KILL = """
 import os, pathlib, signal
 for process in pathlib.Path("/proc").glob("[0-9]*"):
-    if int(process.name) != os.getpid() and b"--rest_api_port=" in (process / "cmdline").read_bytes():
+    if int(process.name) != os.getpid() and b"{flag}" in (process / "cmdline").read_bytes():
         os.kill(int(process.name), signal.SIGKILL)
 """
+KILL_MODEL_SERVER, KILL_AGENT = KILL.format(flag="--rest_api_port="), KILL.format(flag="--drain-token=")
 
 
 @pytest.fixture
@@ -186,10 +188,21 @@ def test_a_missing_base_path_and_one_without_versions_are_named_and_heal(bench, 
 
 def test_a_version_that_cannot_be_loaded_is_stalled_in_the_servers_words_and_heals(bench, half_plus_two):
     directory = bench.claim()
-    put(directory, 1, b"no protobuf")
+    put(directory, 1, half_plus_two.replace(b"AddV2", b"NoAdd"))  # verification can't know which kernels a server has
     bench.tfmodel()
     message = bench.wait_reason("ModelLoadFailed", timeout=90)
     assert "version 1 failed to load" in message
+    assert "NoAdd" in message
+    assert bench.condition("Stalled")["status"] == "True"
+    (directory / "half/1/saved_model.pb").write_bytes(half_plus_two)
+    bench.wait_ready()
+
+
+def test_a_broken_version_is_rejected_before_the_server_sees_it(bench, half_plus_two):
+    directory = bench.claim()
+    put(directory, 1, b"no protobuf")
+    bench.tfmodel()
+    assert "saved_model.pb" in bench.wait_reason("VersionRejected", timeout=90)
     assert bench.condition("Stalled")["status"] == "True"
     (directory / "half/1/saved_model.pb").write_bytes(half_plus_two)
     bench.wait_ready()
@@ -201,3 +214,31 @@ def test_grpc_through_the_service(served):
     except grpc.RpcError as error:
         pytest.fail(f"no answer over gRPC: {error}")
     assert answer == ANSWERS
+
+
+def test_replacing_a_pod_under_load_fails_no_request(served):
+    served.kubectl("scale", "tfmodel/half", "--replicas=2")
+    served.cluster.wait_for("two pods", lambda: served.wait_ready()["status"]["server"]["pods"] == "2/2", timeout=120)
+    leaving = server_pods(served)[0]["metadata"]["name"]
+    with Load(served.address(), served.address(port=8500), per_second=75) as clients:
+        served.kubectl("delete", "pod", leaving, "--wait=false")
+        served.cluster.wait_for("the pod to go", lambda: leaving not in {p["metadata"]["name"] for p in server_pods(served)}, timeout=90)
+        served.wait_ready()
+    assert clients.failures == []
+    assert clients.answers > 500
+
+
+def test_a_killed_agent_leaves_the_pod_ready_and_fails_no_request(served):
+    pod = server_pods(served)[0]["metadata"]["name"]
+    changes = served.cluster.get("-n", served.namespace, "pod", pod)["status"]["conditions"]
+    since = next(c["lastTransitionTime"] for c in changes if c["type"] == "Ready")
+    with Load(served.address(), served.address(port=8500), per_second=75) as clients:
+        served.kubectl("exec", pod, "-c", "model-server", "--", "python3", "-c", KILL_AGENT)
+        restarted = lambda: served.get("pod", pod)["status"]["initContainerStatuses"][0]["restartCount"] == 1  # noqa: E731
+        served.cluster.wait_for("the agent's restart", restarted)
+        served.wait_ready()
+        seen = clients.answers
+        served.cluster.wait_for("more answers", lambda: clients.answers > seen + 300)
+    assert clients.failures == []
+    ready = next(c for c in served.get("pod", pod)["status"]["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["lastTransitionTime"]) == ("True", since)

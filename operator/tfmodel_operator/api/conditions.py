@@ -30,7 +30,8 @@ class Reason(enum.StrEnum):
     CONFIG_TOO_LARGE = "ConfigTooLarge"  # models.config doesn't fit into a ConfigMap
     REJECTED_BY_API_SERVER = "RejectedByAPIServer"  # the API server refuses an object that follows from spec
     NO_VERSION_FOUND = "NoVersionFound"  # the base path can be read and holds no wanted version
-    VERSION_REJECTED = "VersionRejected"  # a wanted version is incomplete or broken on the volume
+    VERSION_INCOMPLETE = "VersionIncomplete"  # a wanted version's files are still being written
+    VERSION_REJECTED = "VersionRejected"  # a wanted version is broken on the volume
     SOURCE_UNAVAILABLE = "SourceUnavailable"  # the claim or the base path on it can't be read
     WAITING_FOR_PODS = "WaitingForPods"  # pods are being scheduled, started or replaced
     IMAGE_PULL_FAILED = "ImagePullFailed"  # a pod's image can't be had
@@ -47,6 +48,7 @@ STALLED = frozenset(
         Reason.NAME_CONFLICT,
         Reason.CONFIG_TOO_LARGE,
         Reason.REJECTED_BY_API_SERVER,
+        Reason.VERSION_REJECTED,
         Reason.MODEL_LOAD_FAILED,
     }
 )

@@ -52,7 +52,7 @@ def version_found(seen: Facts) -> Finding | None:
             there = [version for version in model.versions if version.verdict != "Missing"]
             others = ", ".join(f"{version.version} is {version.verdict}: {version.message}" for version in there)
             found = f"found {others}" if others else "it holds no version directory; add one named by its number, such as 1"
-            reason = Reason.VERSION_REJECTED if others else Reason.NO_VERSION_FOUND
+            reason = _reason(there[0].verdict if there else "Missing")  # the newest one's, which is what people wait for
             return _failing(reason, f"pod {pod}: no version to serve in {seen.model.source}: {found}")
     return None
 
@@ -61,9 +61,9 @@ def versions_verified(seen: Facts) -> Finding | None:
     """Every wanted version is complete on the volume, as each pod sees it."""
     for pod, version in _wanted(seen):
         if version.verdict == "Missing":
-            return _failing(Reason.NO_VERSION_FOUND, f"pod {pod}: version {version.version} is not in {seen.model.source}")
+            return _failing(_reason(version.verdict), f"pod {pod}: version {version.version} is not in {seen.model.source}")
         if version.verdict != "Verified":
-            return _failing(Reason.VERSION_REJECTED, f"pod {pod}: version {version.version}: {version.message}")
+            return _failing(_reason(version.verdict), f"pod {pod}: version {version.version}: {version.message}")
     return None
 
 
@@ -166,6 +166,16 @@ READY: tuple[Check, ...] = (
 def first(checks: Iterable[Check], seen: Facts, otherwise: Finding) -> Finding:
     """Return the first failing finding, or ``otherwise``."""
     return next((found for check in checks if (found := check(seen))), otherwise)
+
+
+def _reason(verdict: str) -> Reason:
+    """Return the reason for a version that can't be served because of its files."""
+    match verdict:
+        case "Missing":
+            return Reason.NO_VERSION_FOUND
+        case "Incomplete":
+            return Reason.VERSION_INCOMPLETE
+    return Reason.VERSION_REJECTED
 
 
 def _problem(seen: Facts, reason: Reason) -> Finding | None:

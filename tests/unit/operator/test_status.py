@@ -44,8 +44,12 @@ def waiting(problem):
             "False", Reason.NO_VERSION_FOUND, "version 7 is not in PersistentVolumeClaim models", Type.RECONCILING, id="a version that is not there",
         ),
         pytest.param(
+            seen(pod("a", version(7, "", "Rejected", wanted=False, message="saved_model.pb can't be parsed"), ready=False)),
+            "False", Reason.VERSION_REJECTED, "7 is Rejected: saved_model.pb can't be parsed", Type.STALLED, id="broken",
+        ),
+        pytest.param(
             seen(pod("a", version(7, "", "Incomplete", wanted=False, message="saved_model.pb is missing"), ready=False)),
-            "False", Reason.VERSION_REJECTED, "7 is Incomplete: saved_model.pb is missing", Type.RECONCILING, id="half copied",
+            "False", Reason.VERSION_INCOMPLETE, "7 is Incomplete: saved_model.pb is missing", Type.RECONCILING, id="half copied",
         ),
         pytest.param(
             seen(pod("a", version(1, "LOADING"), ready=False)), "False", Reason.MODEL_LOADING, "version 1 is LOADING", Type.RECONCILING, id="loading"
