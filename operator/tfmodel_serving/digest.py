@@ -23,6 +23,8 @@ from tfmodel_serving import files, problems
 from tfmodel_serving.wire import Truncated, Window
 
 CHUNK_BYTES = 1 << 20
+MAX_BYTES = 1 << 40
+"""Most that is hashed of one version, a quarter of an hour's work: a file with a hole may claim any size."""
 
 Known = Mapping[str, tuple[tuple[int, int, int], str]]
 """Path to the file's identity (size, mtime, inode) and the SHA-256 it had, in hex."""
@@ -40,8 +42,10 @@ def digest(listing: files.Listing, known: Known | None = None) -> Digest:
     """Hash all files of ``listing`` whose identity isn't in ``known``.
 
     Raises:
-        Problem: A file can't be read, or has changed.
+        Problem: A file can't be read, or has changed, or there is more than :data:`MAX_BYTES`.
     """
+    if listing.size > MAX_BYTES:
+        raise problems.Broken(f"{listing.size} bytes are too many for a digest")
     hashes = {}
     for name, file in listing.files.items():
         identity, value = (known or {}).get(name, (None, ""))

@@ -23,8 +23,9 @@ from tfmodel_serving.protos import saved_model_pb2 as pb
 
 TAGS = frozenset({"serve"})
 """`--saved_model_tags`: the meta graph with exactly these tags is served."""
-MAX_TEXT_BYTES = 8 << 20
-"""Largest ``saved_model.pbtxt`` that is looked into: the text parser takes 40 times its size in memory."""
+MAX_TEXT_BYTES = 4 << 20
+"""Largest ``saved_model.pbtxt`` that is looked into: the text parser takes 45 times its size in memory, and 3 s for a MB."""
+MAX_META_GRAPHS = 100
 MAX_KEPT_BYTES = 4 << 20
 """Most bytes of tags, signatures and asset names kept of one file."""
 
@@ -34,7 +35,10 @@ _RESTORED = re.compile(r"(^|/)RestoreV2[^/]*/tensor_names$")
 _OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
 """TF2 saves and restores it with every model, one without variables too; nothing depends on it when serving."""
 _TF1_ASSETS = "saved_model_assets"
-_TELLING = re.compile(rb"VarHandleOp|Variable|RestoreV2")
+_TELLING = re.compile(
+    rb"\x12(\x0bVarHandleOp|\x0aVariableV2|\x08Variable|\x12AutoReloadVariable)|RestoreV2[^/]{0,40}/tensor_names"
+)
+"""A run of nodes without this, a tag and a length included, holds neither variables nor what is restored."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def read_text(window: wire.Window, name: str) -> MetaGraph | None:
         message = text_format.Parse(text, pb.SavedModel(), allow_unknown_field=True)
         for graph in message.meta_graphs:
             file.begin_graph().take(graph)
-    except (text_format.ParseError, wire.Malformed, UnicodeDecodeError) as error:
+    except (text_format.ParseError, wire.Malformed, wire.TooComplex, UnicodeDecodeError) as error:
         raise Broken(f"{name} can't be parsed: {error}") from error
     except RecursionError as error:  # the text parser descends as the text does
         raise Broken(f"{name} can't be parsed: it is nested too deeply") from error
@@ -104,6 +108,8 @@ class _File:
         self.kept = 0
 
     def begin_graph(self) -> _Graph:
+        if len(self.graphs) == MAX_META_GRAPHS:
+            raise wire.TooComplex(f"it has more than {MAX_META_GRAPHS} meta graphs")
         self.graphs.append(_Graph(self))
         return self.graphs[-1]
 
@@ -121,7 +127,7 @@ class _Graph:
         self.tags: set[str] = set()
         self.signatures: dict[str, signatures.Signature] = {}
         self.assets: list[str] = []
-        self.variables = self.restores = self.has_saver = False
+        self.has_variables = self.has_saver = False
 
     def take(self, part: pb.MetaGraphDef) -> None:
         self.take_info(part.meta_info_def)
@@ -146,30 +152,33 @@ class _Graph:
         self.take_library(graph.library, run)
 
     def take_library(self, library: pb.FunctionDefLibrary, run: bytes | None = None) -> None:
-        if run is None or _TELLING.search(run):
+        if self._may_tell(run):
             for function in library.function:
                 self.take_nodes(function.node_def, is_main=False)
 
     def take_nodes(self, nodes: Iterable[pb.NodeDef], run: bytes | None = None, *, is_main: bool) -> None:
-        """Look for variables and for what the saver restores; ``run`` are the bytes, if they say sooner that there are none."""
-        if run is not None and not _TELLING.search(run):
+        """Look for variables and for what the saver restores, in ``nodes`` that came from the bytes ``run``."""
+        if not self._may_tell(run):
             return
         for node in nodes:
             if node.op in _VARIABLE_OPS:
-                self.variables |= is_main  # one inside a function is the function's own
+                self.has_variables |= is_main  # one inside a function is the function's own
             elif _RESTORED.search(node.name):
                 names = node.attr["value"].tensor.string_val if "value" in node.attr else ()
-                self.restores |= any(name != _OBJECT_GRAPH for name in names)
+                self.has_variables |= any(name != _OBJECT_GRAPH for name in names)
+
+    def _may_tell(self, run: bytes | None) -> bool:
+        return not self.has_variables and (run is None or bool(_TELLING.search(run)))
 
     def take_large_node(self, node: pb.NodeHead) -> None:
-        self.restores |= bool(_RESTORED.search(node.name))
+        self.has_variables |= bool(_RESTORED.search(node.name))
 
 
 def _chosen(file: _File, name: str) -> MetaGraph:
     """Return the first meta graph with the right tags, as the model server does."""
     for graph in file.graphs:
         if graph.tags == TAGS:
-            has_variables = graph.has_saver and (graph.variables or graph.restores)
+            has_variables = graph.has_saver and graph.has_variables
             return MetaGraph(graph.signatures, graph.has_saver, has_variables, tuple(dict.fromkeys(graph.assets)))
     found = ", ".join("{" + ", ".join(sorted(graph.tags)) + "}" for graph in file.graphs[:5]) or "none"
     raise Broken(f"{name} has no meta graph with the tag serve (and no other); tags of its meta graphs: {found}")

@@ -15,6 +15,8 @@ from tfmodel_serving.signatures import Signature, Tensor
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
+MAX_RANK = 254
+"""TensorShape::MaxDimensions()"""
 
 _SIZES = {
     1: "UINT8 INT8 BOOL QINT8 QUINT8",
@@ -72,11 +74,13 @@ def _check_predict(
         warnings += _check_tensor(name, request.inputs[name], signature.inputs[name], is_whole)
     if max_batch_size:
         _check_batch(request, max_batch_size)
-    for number, output in enumerate(request.output_filter):
+    asked: set[str] = set()
+    for output in request.output_filter:
         if output not in signature.outputs:
             raise Refused(f"it asks for the output {output}, and the signature's are {_set(set(signature.outputs))}")
-        if output in request.output_filter[:number]:
+        if output in asked:
             raise Refused(f"it asks for the output {output} twice")
+        asked.add(output)
     return warnings
 
 
@@ -84,9 +88,9 @@ def _check_tensor(name: str, tensor: pb.TensorProto, wanted: Tensor, is_whole: b
     dtype = names.dtype_name(tensor.dtype)
     if dtype == "DT_INVALID":
         raise Refused(f"its input {name} has no dtype")
-    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    shape = [dim.size for dim in tensor.tensor_shape.dim[: MAX_RANK + 1]]
     elements = math.prod(shape)
-    if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0 or elements >= 2**63:
+    if tensor.tensor_shape.unknown_rank or len(shape) > MAX_RANK or min(shape, default=0) < 0 or elements >= 2**63:
         raise Refused(f"its input {name} has no valid shape")
     content = len(tensor.tensor_content)
     if is_whole and content and elements and content != elements * _BYTES.get(dtype, content):

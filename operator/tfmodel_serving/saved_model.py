@@ -20,6 +20,8 @@ from tfmodel_serving.problems import Missing, Problem, Reason, Unfinished, Unset
 
 MAX_EXTRA_VERSIONS = 64
 """Versions judged beyond those that a policy names; a volume may keep thousands of old ones."""
+MESSAGE_CHARACTERS = 1000
+"""Messages are cut to this length: names in a file may have a megabyte."""
 
 
 class Verdict(enum.StrEnum):
@@ -118,13 +120,15 @@ def look_at(base_path: str, directory: str, before: Look | None, settings: Setti
         before = None
     try:
         listing = files.scan(base_path, directory)
+    except Unsettled as problem:
+        if before is not None and before.judged is not None:
+            return before  # a volume that can't be read just now says nothing about what was there
+        return Look(directory, _refusal(problem), now, settings)
     except Problem as problem:
-        is_same = before is not None and before.listing is None and before.finding.message == str(problem)
-        since = before.since if before is not None and is_same else now
-        refused = _refusal(problem)
-        is_curable = isinstance(problem, Unfinished)
-        finding = refused if not is_curable or now - since >= settings.patience_seconds else _incomplete(str(problem))
-        return Look(directory, finding, since, settings, is_curable=is_curable)
+        refused = Look(directory, _refusal(problem), now, settings, is_curable=isinstance(problem, Unfinished))
+        if before is not None and before.listing is None and before.finding.message == refused.finding.message:
+            refused = dataclasses.replace(refused, since=before.since)
+        return dataclasses.replace(refused, finding=_with_patience(refused, now))
     if before is None or before.listing != listing:
         finding = dataclasses.replace(_first_finding(listing), size_bytes=listing.size)
         return Look(directory, finding, now, settings, listing, hashes=before.hashes if before else {})
@@ -165,7 +169,7 @@ def _judge(before: Look, listing: files.Listing, settings: Settings) -> Look:
             warnings=contents.warnings,
             size_bytes=listing.size,
         )
-        if settings.is_hashed:
+        if settings.is_hashed and listing.size <= digest.MAX_BYTES:
             found = digest.digest(listing, hashes)
             finding, hashes = dataclasses.replace(finding, digest=found.value), found.known
         if files.scan(listing.volume, os.path.relpath(listing.root, listing.volume)) != listing:
@@ -195,8 +199,8 @@ def _with_patience(settled: Look, now: float) -> Finding:
 def _refusal(problem: Problem) -> Finding:
     if isinstance(problem, Missing | Unsettled):
         return _incomplete(str(problem))
-    return Finding(Verdict.REJECTED, str(problem), problem.reason)
+    return Finding(Verdict.REJECTED, str(problem)[:MESSAGE_CHARACTERS], problem.reason)
 
 
 def _incomplete(message: str) -> Finding:
-    return Finding(Verdict.INCOMPLETE, message, Reason.INCOMPLETE)
+    return Finding(Verdict.INCOMPLETE, message[:MESSAGE_CHARACTERS], Reason.INCOMPLETE)

@@ -14,6 +14,7 @@ from tfmodel_serving import files, meta_graph, signatures, variables, warmup, wi
 from tfmodel_serving.problems import Broken, Missing, Reason, Unfinished
 
 MAX_WARNINGS = 20
+WARNING_CHARACTERS = 500
 
 _DEBUG_INFO = "debug/saved_model_debug_info.pb"
 
@@ -47,7 +48,8 @@ def verify(listing: files.Listing, rules: warmup.Rules) -> Contents:
     warnings += found.warnings
     if len(warnings) > MAX_WARNINGS:
         warnings[MAX_WARNINGS:] = [f"and {len(warnings) - MAX_WARNINGS} more"]
-    return Contents(signatures.public(graph.signatures) if graph else {}, found.records, tuple(warnings))
+    cut = tuple(warning[:WARNING_CHARACTERS] for warning in warnings)
+    return Contents(signatures.public(graph.signatures) if graph else {}, found.records, cut)
 
 
 def model_file(listing: files.Listing) -> str:
@@ -68,6 +70,7 @@ def _read_graph(listing: files.Listing, warnings: list[str]) -> meta_graph.MetaG
     if name == "saved_model.cpb":
         warnings.append(f"{name} is not looked into; the model server takes it since TensorFlow 2.15")
         return None
+    _check_size(listing, name)
     with files.opened(listing, name) as window:
         graph = meta_graph.read(window, name) if name == "saved_model.pb" else meta_graph.read_text(window, name)
     if graph is None:
@@ -75,6 +78,12 @@ def _read_graph(listing: files.Listing, warnings: list[str]) -> meta_graph.MetaG
     elif not signatures.public(graph.signatures):
         warnings.append("it has no signatures: every request will fail")
     return graph
+
+
+def _check_size(listing: files.Listing, name: str) -> None:
+    size = listing.files[name].size
+    if size > wire.MAX_MESSAGE_BYTES:
+        raise Broken(f"{name} has {size} bytes, and a protobuf message may have {wire.MAX_MESSAGE_BYTES}")
 
 
 def _check_variables(listing: files.Listing, graph: meta_graph.MetaGraph | None, warnings: list[str]) -> None:
@@ -120,6 +129,7 @@ def _check_debug_info(listing: files.Listing) -> None:
     """The model server fails on this file if it is there and doesn't parse, though it needs it for nothing."""
     if _DEBUG_INFO not in listing.files:
         return
+    _check_size(listing, _DEBUG_INFO)
     with files.opened(listing, _DEBUG_INFO) as window:
         try:
             for _ in wire.pieces(window, 0, window.size):

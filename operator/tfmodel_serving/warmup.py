@@ -22,7 +22,6 @@ from tfmodel_serving.signatures import Signature
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 """WarmupConsts::kMaxNumRecords"""
-MAX_RECORD_BYTES = 2**31 - 1
 MAX_WARNINGS = 10
 
 
@@ -128,7 +127,7 @@ def _run(window: wire.Window, signatures: Mapping[str, Signature] | None, max_ba
 def _check(
     window: wire.Window, record: tfrecord.Record, signatures: Mapping[str, Signature] | None, max_batch_size: int
 ) -> list[str]:
-    if record.length > MAX_RECORD_BYTES:
+    if record.length > wire.MAX_MESSAGE_BYTES:
         raise prediction_log.Refused(f"it has {record.length} bytes, more than a protobuf message may have")
     whole = record.data is not None
     try:

@@ -24,8 +24,10 @@ PRUNED_BYTES = 1 << 20
 """Largest message :func:`pruned` returns, in bytes."""
 KEPT_BYTES = 4096
 """Longest string or bytes field that :func:`pruned` keeps."""
-MAX_FIELDS = 20_000_000
-"""Fields walked over in one file, some ten seconds. The largest graph that fits into protobuf's 2 GB has ten million nodes."""
+MAX_FIELDS = 10_000_000
+"""Fields walked over in one file, some ten seconds: as many as the nodes of a graph of protobuf's 2 GB."""
+MAX_MESSAGE_BYTES = 2**31 - 1
+"""Of any message: the runtimes count in ints."""
 MAX_FIELD_NUMBER = (1 << 29) - 1
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5

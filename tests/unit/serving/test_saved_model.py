@@ -171,6 +171,36 @@ def test_a_later_look_at_unchanged_files_opens_none(version, monkeypatch):
     assert again.finding.verdict is Verdict.VERIFIED
 
 
+def test_a_volume_that_fails_for_a_moment_takes_nothing_back(version, monkeypatch):
+    version.place()
+    look = None
+    for now in (0.0, 1.0):
+        look = saved_model.look_at(str(version.base), "1", look, Settings(), now)
+
+    def failing(path):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "scandir", failing)
+        assert saved_model.look_at(str(version.base), "1", look, Settings(), 2.0).finding.verdict is Verdict.VERIFIED
+        unknown = saved_model.look_at(str(version.base), "1", None, Settings(), 2.0).finding
+        assert (unknown.verdict, unknown.message) == (Verdict.INCOMPLETE, "the directory can't be listed: Input/output error")
+
+
+def test_a_volume_that_fails_while_a_file_is_read_is_asked_again(version, monkeypatch):
+    version.place()
+    first = saved_model.look_at(str(version.base), "1", None, Settings(), 0.0)
+
+    def failing(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pread", failing)
+        second = saved_model.look_at(str(version.base), "1", first, Settings(), LATE)
+    assert (second.finding.verdict, second.finding.message) == (Verdict.INCOMPLETE, "saved_model.pb can't be read: Input/output error")
+    assert saved_model.look_at(str(version.base), "1", second, Settings(), LATE).finding.verdict is Verdict.VERIFIED
+
+
 def test_other_settings_are_judged_anew(version):
     version.place()
     look = None
