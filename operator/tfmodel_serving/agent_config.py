@@ -79,7 +79,7 @@ def _settings(name: str, fields: Any) -> ModelSettings:
     policy = fields.get("warmup_policy")
     return ModelSettings(
         source=fields.get("source", ""),
-        warmup_policy=policy if policy in set(warmup.Policy) else default.warmup_policy,
+        warmup_policy=policy if policy in list(warmup.Policy) else default.warmup_policy,
         min_records=_natural(fields.get("min_records"), default.min_records),
         max_batch_size=_natural(fields.get("max_batch_size"), default.max_batch_size),
         digests=fields.get("digests") is not False,

@@ -233,10 +233,10 @@ def test_a_file_named_like_a_version_is_rejected(tmp_path):
     assert (found.verdict, found.message) == (Verdict.REJECTED, "it is not a directory")
 
 
-def test_a_socket_is_rejected(version):
+def test_a_socket_is_rejected(version, monkeypatch):
     version.place()
     with socket.socket(socket.AF_UNIX) as listening:
-        os.chdir(version.path)  # the path of a socket may have 108 bytes
+        monkeypatch.chdir(version.path)  # the path of a socket may have 108 bytes
         listening.bind("assets.sock")
         assert version.judged().message == "assets.sock is not a regular file"
 

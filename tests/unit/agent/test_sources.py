@@ -1,0 +1,141 @@
+"""What the agent knows of its volumes, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from tests import savedmodels
+from tfmodel_agent import sources
+from tfmodel_serving import saved_model
+from tfmodel_serving.agent_config import ModelSettings
+from tfmodel_serving.model_config import Latest, Model
+from tfmodel_serving.saved_model import Verdict
+
+
+@pytest.fixture
+def half(tmp_path):
+    savedmodels.place("half_plus_two", tmp_path / "half/1")
+    return Model("half", str(tmp_path / "half"))
+
+
+async def looked(known, models, until, settings=None):
+    """Look until ``until`` is true of what is known of the first model, at most 10 s."""
+    async with asyncio.timeout(10):
+        while True:
+            wanted = await known.look(models, settings or {})
+            if until(wanted[0]):
+                return wanted
+            await asyncio.sleep(0.02)
+
+
+def run(coroutine):
+    async def closing():
+        known = sources.Sources()
+        try:
+            return await coroutine(known)
+        finally:
+            await known.close()
+
+    return asyncio.run(closing())
+
+
+def test_a_version_is_verified_by_the_second_look_and_has_its_digest_later(half, tmp_path):
+    async def scene(known):
+        (first,) = await known.look([half], {})
+        assert first.findings[1].verdict is Verdict.INCOMPLETE
+        (second,) = await known.look([half], {})
+        assert second.findings[1].verdict is Verdict.VERIFIED
+        assert known.directory("half", 1) == f"{tmp_path}/half/1"
+        assert known.directory("half", 2) is None
+        (third,) = await looked(known, [half], lambda wanted: wanted.findings[1].digest)
+        assert third.findings[1].digest.startswith("sha256:")
+
+    run(scene)
+
+
+def test_digests_are_made_of_what_may_be_served_and_anew_when_files_change(half, tmp_path):
+    savedmodels.place("half_plus_three", tmp_path / "half/2")
+
+    async def scene(known):
+        (wanted,) = await looked(known, [half], lambda wanted: wanted.findings[2].digest)
+        assert not wanted.findings[1].digest, "Latest(1) serves the newest"
+        (tmp_path / "half/2/new").touch()
+        (changed,) = await looked(known, [half], lambda found: found.findings[2].digest not in {"", wanted.findings[2].digest})
+        assert changed.findings[2].verdict is Verdict.VERIFIED
+
+    run(scene)
+
+
+def test_without_digests_none_are_made(half):
+    async def scene(known):
+        await looked(known, [half], lambda wanted: wanted.findings[1].verdict is Verdict.VERIFIED, {"half": ModelSettings(digests=False)})
+        assert known._digests._working is None
+
+    run(scene)
+
+
+def test_the_settings_of_a_model_are_applied(half):
+    async def scene(known):
+        settings = {"half": ModelSettings(warmup_policy="Required")}
+        (wanted,) = await looked(known, [half], lambda wanted: "warmup" in wanted.findings[1].message, settings)
+        assert "tf_serving_warmup_requests is missing" in wanted.findings[1].message
+
+    run(scene)
+
+
+def test_a_volume_that_is_gone_is_told_and_its_return_too(half, tmp_path):
+    async def scene(known):
+        await looked(known, [half], lambda wanted: wanted.verified)
+        (tmp_path / "half").rename(tmp_path / "away")
+        (gone,) = await known.look([half], {})
+        assert "does not exist" in gone.source_message
+        (tmp_path / "away").rename(tmp_path / "half")
+        (back,) = await known.look([half], {})
+        assert back.verified == {1}, "nothing has changed"
+
+    run(scene)
+
+
+def test_a_look_that_takes_long_holds_up_nobody(half, tmp_path, monkeypatch):
+    """A volume hangs: what is known stays known, and the other models are looked at."""
+    savedmodels.place("half_plus_two", tmp_path / "other/1")
+    other = Model("other", str(tmp_path / "other"), Latest(1))
+    hang, look = threading.Event(), saved_model.look
+
+    def hanging(model, *arguments):
+        if model.name == "half" and stuck:
+            assert hang.wait(10)
+        return look(model, *arguments)
+
+    monkeypatch.setattr(saved_model, "look", hanging)
+    stuck = False
+
+    async def scene(known):
+        nonlocal stuck
+        await looked(known, [half, other], lambda wanted: wanted.verified)
+        stuck = True
+        savedmodels.place("half_plus_three", tmp_path / "half/2")
+        savedmodels.place("half_plus_three", tmp_path / "other/2")
+        one, two = [await known.look([half, other], {}) for _ in range(2)][-1]
+        assert (set(one.findings), set(two.findings)) == ({1}, {1, 2})
+        hang.set()
+        await looked(known, [half, other], lambda wanted: 2 in wanted.findings)
+
+    run(scene)
+
+
+def test_a_model_whose_base_path_changes_is_not_judged_by_the_old_one(half, tmp_path):
+    savedmodels.place("half_plus_two", tmp_path / "new/5")
+    moved = Model("half", str(tmp_path / "new"))
+
+    async def scene(known):
+        await looked(known, [half], lambda wanted: wanted.verified)
+        (wanted,) = await looked(known, [moved], lambda wanted: not wanted.source_message)
+        assert set(wanted.findings) == {5}
+        assert wanted.findings[5].verdict is Verdict.INCOMPLETE
+        assert await known.look([], {}) == ()
+
+    run(scene)

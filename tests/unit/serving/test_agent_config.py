@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tfmodel_serving import agent_config
+from tfmodel_serving.agent_config import ModelSettings
+
+
+def test_settings_survive_the_file():
+    given = {"a": ModelSettings("a claim"), "b": ModelSettings("an image", "Required", 3, 32, digests=False)}
+    assert agent_config.from_json(agent_config.to_json(given)) == given
+
+
+def test_defaults_are_not_written_so_that_a_newer_operator_writes_the_same():
+    assert json.loads(agent_config.to_json({"a": ModelSettings("a claim")}))["models"] == {"a": {"source": "a claim"}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"warmup_policy": "Sometimes"},
+        {"warmup_policy": None},
+        {"warmup_policy": ["Required"]},
+        {"min_records": -1},
+        {"min_records": "3"},
+        {"max_batch_size": True},
+        {"max_batch_size": 1.5},
+        {"digests": "no"},
+        {"something": "new"},
+    ],
+)
+def test_what_this_agent_does_not_understand_is_as_good_as_not_there(fields):
+    text = json.dumps({"schema": 1, "models": {"a": {"source": "s"} | fields}})
+    assert agent_config.from_json(text) == {"a": ModelSettings("s")}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2, "models": {}}', '{"schema": 1, "models": {"a": {"source": 1}}}'])
+def test_another_file_is_invalid(text):
+    with pytest.raises(agent_config.InvalidAgentConfig):
+        agent_config.from_json(text)
