@@ -18,10 +18,11 @@ KUBE ?= embedded
 .PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent fuzz lint verify generate format images clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements/dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install the package python3" >&2; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0])'
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is needed: install the package python3-venv" >&2; exit 1; }
 	echo "Installing the locked Python packages into $(VENV) (1 to 4 minutes)"
 	$(PYTHON) -m venv $(VENV)

@@ -1,21 +1,24 @@
-"""`python -m tfmodel_agent run`: the sidecar of every model server pod; `verify`: its verdicts on a directory."""
+"""`python -m tfmodel_agent run`: the sidecar of every model server pod (`work` is what it supervises); `verify`: its verdicts on a directory."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
 import sys
 
-from aiohttp import web
-
-from tfmodel_agent import loop, settings, verify
-from tfmodel_agent.web import application
-from tfmodel_serving import json_logging
+from tfmodel_agent import settings, supervisor
 
 
-async def run(configured: settings.Settings) -> None:
+async def work(configured: settings.Settings) -> None:
     """Run one agent until SIGTERM; the end of any part of it ends the process."""
+    # Not for the process that supervises: it should stay as small as it is simple.
+    import asyncio
+    import logging
+    import signal
+
+    from aiohttp import web
+
+    from tfmodel_agent import loop
+    from tfmodel_agent.web import application
+
     agent = loop.Agent(configured)
     runner = web.AppRunner(application(agent), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
@@ -35,9 +38,18 @@ async def run(configured: settings.Settings) -> None:
 def main() -> None:
     match sys.argv[1:]:
         case ["run", *arguments]:
+            settings.parse(arguments)  # wrong flags end here
+            sys.exit(supervisor.supervise([sys.executable, "-m", "tfmodel_agent", "work", *arguments]))
+        case ["work", *arguments]:
+            import asyncio
+
+            from tfmodel_serving import json_logging
+
             json_logging.configure()
-            asyncio.run(run(settings.parse(arguments)))
+            asyncio.run(work(settings.parse(arguments)))
         case ["verify", *arguments]:
+            from tfmodel_agent import verify
+
             sys.exit(verify.main(arguments))
         case _:
             sys.exit(

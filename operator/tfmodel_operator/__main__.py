@@ -77,8 +77,10 @@ async def _work(world: reconcile.World, queue: WorkQueue[Key], synced: asyncio.E
 
     async def one(key: Key) -> None:
         try:
-            queue.add_after(key, await reconcile.reconcile(key, world))
+            seconds = await reconcile.reconcile(key, world)
             queue.forget(key)
+            if seconds is not None:
+                queue.add_after(key, seconds)
         except errors.ApiError as error:
             seconds = queue.retry(key)
             log.warning("Will try again", extra={"tfmodel": "/".join(key), "error": str(error), "in_seconds": seconds})

@@ -48,11 +48,11 @@ class World:
         return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-async def reconcile(key: Key, world: World) -> float:
+async def reconcile(key: Key, world: World) -> float | None:
     """Bring the cluster one step closer to the spec of the TFModel called ``key``; safe to repeat, safe to interrupt.
 
     Returns:
-        Seconds until the next look, if nothing happens before.
+        Seconds until the next look, if nothing happens before; None: never.
 
     Raises:
         cluster.errors.ApiError: The API server could not be read or written; the pass is to be repeated with back-off.
@@ -60,7 +60,8 @@ async def reconcile(key: Key, world: World) -> float:
     body = world.store.model(key)
     if body is None or "deletionTimestamp" in body["metadata"]:
         world.agents.follow(key, ())
-        return STEADY_SECONDS  # its children go with it, by their owner references
+        world.applier.forget(key)
+        return None  # its children go with it, by their owner references
     before = body.get("status", {})
     try:
         model = spec.parse(body)
@@ -70,12 +71,37 @@ async def reconcile(key: Key, world: World) -> float:
         finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
         status = statuses.invalid(before, finding, body["metadata"]["generation"], world.now())
     else:
+        if not await _exists(body, key, world):
+            return None if world.store.model(key) is None else 0.0
         problem = await _apply(plan, key, world)
         seen = _observe(model, plan, problem, key, world)
+        if world.agents.pending(key):
+            return MOVING_SECONDS  # the first word of each agent brings us back
         status = statuses.status(seen, before, service.endpoints(model), world.now())
     if status != before:
         await _write_status(body, status, world)
     return _next_look(status)
+
+
+async def _exists(body: dict[str, Any], key: Key, world: World) -> bool:
+    """Tell whether the TFModel is still there, before the first child is made for it.
+
+    A deletion that fell into a gap of the watch is never told; children of such a ghost would be collected and made for ever.
+    """
+    children = world.store.children(key)
+    if children.configmap and children.service and children.deployment:
+        return True
+    metadata = body["metadata"]
+    try:
+        found = await world.client.get("TFModel", labels.API_VERSION, metadata["namespace"], metadata["name"])
+    except errors.NotFound:
+        found = None
+    if found is not None and found["metadata"]["uid"] == metadata["uid"]:
+        return True
+    world.store.remove("TFModel", body)
+    if found is not None:  # deleted, and created anew
+        world.store.upsert("TFModel", found)
+    return False
 
 
 async def _apply(plan: plans.Plan, key: Key, world: World) -> Finding | None:
@@ -84,7 +110,7 @@ async def _apply(plan: plans.Plan, key: Key, world: World) -> Finding | None:
     try:
         for manifest in plan.objects:
             await world.applier.apply(manifest, children)
-        await _touch_pods(children, plan.config_hash, world)
+        await _touch_pods(children, plan, world)
     except errors.Rejected as error:
         return Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
     except errors.ForeignObject as error:
@@ -92,18 +118,19 @@ async def _apply(plan: plans.Plan, key: Key, world: World) -> Finding | None:
     return None
 
 
-async def _touch_pods(children: Children, config_hash: str, world: World) -> None:
+async def _touch_pods(children: Children, plan: plans.Plan, world: World) -> None:
     """Annotate running pods with the config's hash, which makes the kubelet bring it to them at once."""
     stale = [
         pod["metadata"]
         for pod in children.pods
-        if pod["metadata"].get("annotations", {}).get(labels.CONFIG_HASH) != config_hash
+        if workload.belongs_to(pod, plan.deployment["metadata"]["name"])
+        and pod["metadata"].get("annotations", {}).get(labels.CONFIG_HASH) != plan.config_hash
         and "deletionTimestamp" not in pod["metadata"]
     ]
     for metadata in stale:
         # The UID makes it a conflict, not a new pod, when the pod has gone meanwhile.
         identity = {key: metadata[key] for key in ("name", "namespace", "uid")}
-        touched = {**identity, "annotations": {labels.CONFIG_HASH: config_hash}}
+        touched = {**identity, "annotations": {labels.CONFIG_HASH: plan.config_hash}}
         try:
             pod = await world.client.apply({"apiVersion": "v1", "kind": "Pod", "metadata": touched})
         except (errors.Conflict, errors.NotFound):
@@ -113,7 +140,7 @@ async def _touch_pods(children: Children, config_hash: str, world: World) -> Non
 
 def _observe(model: spec.TFModel, plan: plans.Plan, problem: Finding | None, key: Key, world: World) -> facts.Facts:
     children = world.store.children(key)
-    pods = tuple(pod for pod in children.pods if not workload.terminating(pod))
+    pods = tuple(pod for pod in children.pods if workload.belongs_to(pod, key[1]) and not workload.terminating(pod))
     world.agents.follow(key, pods)
     return observe.observe(
         model, children.deployment, pods, world.agents.report, config_hash=plan.config_hash, config_problem=problem

@@ -60,7 +60,7 @@ class Pod:
         self.server = self._launcher.start(flags, Constraints())
 
     def start_agent(self) -> None:
-        command = [sys.executable, "-m", "tfmodel_agent", "run", f"--config={self.config}", f"--view={self.view}"]
+        command = [sys.executable, "-m", "tfmodel_agent", "work", f"--config={self.config}", f"--view={self.view}"]
         command += [f"--server=127.0.0.1:{self.grpc_port}", "--host=127.0.0.1", f"--port={self.agent_port}", "--pod-uid=test"]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "operator")}
         with (self.directory / "agent.log").open("ab") as log:

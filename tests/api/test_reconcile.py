@@ -102,6 +102,30 @@ def test_an_object_that_is_not_ours_is_left_alone(cluster, tfmodel, namespace):
     cluster.wait_for("the conflict to be over", lambda: condition(settled(cluster, namespace), "Stalled") is None, timeout=60)
 
 
+def test_a_label_of_ours_on_a_strangers_object_gives_us_nothing(cluster, tfmodel, namespace):
+    cluster.kubectl("-n", namespace, "create", "service", "clusterip", "half", "--tcp=80:80")
+    cluster.kubectl("-n", namespace, "label", "service/half", "serving.tfmodel.dev/server=half")
+    cluster.apply(tfmodel())
+    assert condition(settled(cluster, namespace), "Ready")["reason"] == "NameConflict"
+    stranger = cluster.get("-n", namespace, "service/half")
+    assert "ownerReferences" not in stranger["metadata"]
+    assert [port["port"] for port in stranger["spec"]["ports"]] == [80]
+
+
+def test_an_orphaned_server_is_adopted_without_a_new_pod(cluster, tfmodel, namespace):
+    cluster.apply(tfmodel())
+    settled(cluster, namespace)
+    before = cluster.get("-n", namespace, "deployment/half")
+    cluster.kubectl("-n", namespace, "delete", "tfmodel/half", "--cascade=orphan")
+    cluster.wait_for("the orphan", lambda: "ownerReferences" not in cluster.get("-n", namespace, "deployment/half")["metadata"])
+    cluster.apply(tfmodel())
+    found = settled(cluster, namespace)
+    after = cluster.get("-n", namespace, "deployment/half")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["metadata"]["ownerReferences"][0]["uid"] == found["metadata"]["uid"]
+    assert after["spec"]["template"] == before["spec"]["template"]
+
+
 def test_deleting_the_model_leaves_nothing(cluster, tfmodel, namespace):
     cluster.apply(tfmodel())
     settled(cluster, namespace)

@@ -24,6 +24,7 @@ CLAIM = {"claimName": "models", "path": "half"}
         pytest.param("1half", {}, "starting with a letter", id="a name that no Service can have"),
         pytest.param("half.model", {}, "lower case letters, digits and '-'", id="a name with a dot"),
         pytest.param("h" * 53, {}, "at most 52", id="a long name"),
+        pytest.param("a--b", {}, "'--' marks names of our own", id="a name that becomes a model name of our own kind"),
         pytest.param("half", {"modelName": "a/b"}, "spec.modelName", id="a model name that breaks URLs"),
         pytest.param("half", {"modelName": "a--candidate"}, "must not contain '--'", id="a model name of our own kind"),
         pytest.param("half", {"versionPolicy": {"latest": {}, "all": {}}}, "choose exactly one of latest, all and specific", id="two policies"),

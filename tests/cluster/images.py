@@ -29,7 +29,7 @@ CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 MOUNT_POINTS = ("etc/pip.conf", "var/cache/pip/")
 NOT_IN_BASE = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./var/cache/apt", "./var/lib/apt/lists",
                "./var/cache/debconf", "./var/log", "./dev", "./proc", "./sys")
-KEEP_ARCHIVES = 2  # of each image; older ones are deleted when a new one is built
+KEEP_ARCHIVES = 4  # of each image; older ones are deleted when a new one is built
 
 
 @dataclass(frozen=True)

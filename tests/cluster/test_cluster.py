@@ -57,7 +57,7 @@ def server_pod() -> dict[str, object]:
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - an address of the cluster
+    with urllib.request.urlopen(url, timeout=10) as answer:
         return str(answer.read().decode().strip())
 
 

@@ -60,8 +60,9 @@ def parse(body: Mapping[str, Any]) -> TFModel:
     Raises:
         InvalidSpec: The schema should have refused it; an older schema may not have.
     """
-    metadata, spec = body["metadata"], body["spec"]
+    metadata = body["metadata"]
     try:
+        spec = body["spec"]
         claim = spec["source"]["persistentVolumeClaim"]
         source = Claim(claim["claimName"], claim.get("path", "").strip("/"))
         server = spec.get("server", {})

@@ -11,7 +11,7 @@ from typing import Any
 from tfmodel_operator.api import labels
 from tfmodel_operator.cluster import errors
 from tfmodel_operator.cluster.client import ApiClient
-from tfmodel_operator.cluster.store import Children, Store
+from tfmodel_operator.cluster.store import Children, Key, Store, key_of
 
 APPLIED = f"{labels.GROUP}/applied-hash"
 """Annotation: of the manifest last applied. Without it a field that left the manifest while we were down would stay."""
@@ -25,45 +25,68 @@ class Applier:
     def __init__(self, client: ApiClient, store: Store) -> None:
         self._client = client
         self._store = store
-        self._normalised: dict[str, Any] = {}
+        self._normalised: dict[Key, dict[str, tuple[str, Any]]] = {}
 
     async def apply(self, manifest: Mapping[str, Any], children: Children) -> dict[str, Any]:
         """Make the object ``manifest`` describes be so, unless it is; return it.
 
         Raises:
-            ForeignObject: An object of that name exists without our label.
+            ForeignObject: An object of that name exists and isn't ours.
             ApiError: See there.
         """
         desired = _marked(manifest)
-        digest = desired["metadata"]["annotations"][APPLIED]
         live = children.like(desired)
-        if live is not None and self._is_so(live, desired, digest):
+        if live is not None and self._is_so(live, desired):
             return live
-        if live is None:
-            await self._refuse_foreign(desired)
+        _refuse_foreign(live or await self._find(desired), desired)
         log.info("Applying %s", desired["kind"], extra=_fields(desired))
         applied = await self._client.apply(desired)
-        self._normalised[digest] = project(applied, desired)
-        self._store.upsert(desired["kind"], applied)
+        key = self._store.upsert(desired["kind"], applied)
+        if key is not None:
+            self._normalised.setdefault(key, {})[desired["kind"]] = (_digest(desired), project(applied, desired))
         return applied
 
-    def _is_so(self, live: Mapping[str, Any], desired: Mapping[str, Any], digest: str) -> bool:
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a server that is gone."""
+        self._normalised.pop(key, None)
+
+    def _is_so(self, live: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
+        digest = _digest(desired)
         if live["metadata"].get("annotations", {}).get(APPLIED) != digest:
             return False
-        return project(live, desired) in (desired, self._normalised.get(digest))
+        key = key_of(desired["kind"], desired)
+        remembered = self._normalised.get(key, {}).get(desired["kind"]) if key else None
+        return project(live, desired) == desired or remembered == (digest, project(live, desired))
 
-    async def _refuse_foreign(self, desired: Mapping[str, Any]) -> None:
-        """Server-side apply would take over whatever has the name; what isn't ours is left alone."""
+    async def _find(self, desired: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the object that has the name already: one without our label isn't in the store."""
         metadata = desired["metadata"]
         try:
-            found = await self._client.get(desired["kind"], desired["apiVersion"], metadata["namespace"], metadata["name"])
+            return await self._client.get(desired["kind"], desired["apiVersion"], metadata["namespace"], metadata["name"])
         except errors.NotFound:
-            return
-        if labels.SERVER not in found["metadata"].get("labels", {}):
-            raise errors.ForeignObject(
-                f"{desired['kind']} {metadata['name']} exists already and was not made by this operator: "
-                "delete it, or give the TFModel another name"
-            )
+            return None
+
+
+def _refuse_foreign(live: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> None:
+    """Server-side apply would take over whatever has the name; what isn't ours is left alone.
+
+    Ours is what the TFModel controls, and what an earlier TFModel of the name left behind (``--cascade=orphan``).
+    """
+    if live is None:
+        return
+    owners = [owner["uid"] for owner in live["metadata"].get("ownerReferences", []) if owner.get("controller")]
+    marks = live["metadata"].get("labels", {})
+    left_behind = all(marks.get(key) == value for key, value in desired["metadata"]["labels"].items())
+    if owners == [desired["metadata"]["ownerReferences"][0]["uid"]] or (not owners and left_behind):
+        return
+    raise errors.ForeignObject(
+        f"{desired['kind']} {desired['metadata']['name']} exists already and was not made by this operator: "
+        "delete it, or give the TFModel another name"
+    )
+
+
+def _digest(desired: Mapping[str, Any]) -> str:
+    return str(desired["metadata"]["annotations"][APPLIED])
 
 
 def project(live: Any, shape: Any) -> Any:

@@ -73,7 +73,7 @@ class ApiClient:
         while True:
             page = await self._request("GET", f"{root}{scope}/{PLURALS[kind]}", params=params)
             for item in page["items"]:
-                yield item
+                yield {"apiVersion": API_VERSIONS[kind], "kind": kind, **item}  # items of a list don't carry them
             params["continue"] = page["metadata"].get("continue", "")
             if not params["continue"]:
                 return
@@ -99,35 +99,31 @@ class ApiClient:
         self, method: str, url: str, *, params: Mapping[str, str] | None = None, body: str | None = None, content_type: str = ""
     ) -> dict[str, Any]:
         await self._limit.wait()
-        session = await self._connected()
-        headers = {"Content-Type": content_type} if content_type else {}
+        session, headers = self._connected()
+        if content_type:
+            headers["Content-Type"] = content_type
         try:
             async with session.request(method, url, params=params, data=body, headers=headers) as response:
                 text = await response.text()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise errors.Unavailable(f"{method} {url}: {error or type(error).__name__}") from error
         if response.status == 401:
-            self._refreshed = 0.0
+            self._current = None
         if response.status >= 300:
             raise errors.from_status(response.status, _message(text))
         document = json.loads(text)
         assert isinstance(document, dict)  # noqa: S101 the API server's own answer to a single object
         return document
 
-    async def _connected(self) -> aiohttp.ClientSession:
+    def _connected(self) -> tuple[aiohttp.ClientSession, dict[str, str]]:
+        """Return the session and the headers that say who we are now; the session outlives every token."""
         now = time.monotonic()
-        if self._session is None or now - self._refreshed > self.REFRESH_SECONDS:
-            fresh = self._credentials()
-            self._refreshed = now
-            if self._session is None or self._current is None or fresh.as_http_headers() != self._current.as_http_headers():
-                if self._session is not None:
-                    await self._session.close()
-                connector = aiohttp.TCPConnector(limit=32, ssl=fresh.as_ssl_context())
-                self._session = aiohttp.ClientSession(
-                    base_url=fresh.server, headers=fresh.as_http_headers(), connector=connector, timeout=TIMEOUT
-                )
-                self._current = fresh
-        return self._session
+        if self._current is None or now - self._refreshed > self.REFRESH_SECONDS:
+            self._current, self._refreshed = self._credentials(), now
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=32, ssl=self._current.as_ssl_context())
+            self._session = aiohttp.ClientSession(base_url=self._current.server, connector=connector, timeout=TIMEOUT)
+        return self._session, self._current.as_http_headers()
 
 
 class _RateLimit:

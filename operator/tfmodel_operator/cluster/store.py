@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tfmodel_operator.api import labels
@@ -97,7 +97,7 @@ def _newer(body: dict[str, Any], stored: dict[str, Any] | None) -> dict[str, Any
     return body if newer else stored
 
 
-def key_of(kind: str, body: dict[str, Any]) -> Key | None:
+def key_of(kind: str, body: Mapping[str, Any]) -> Key | None:
     """Return the key an object belongs to, or None: it isn't of ours."""
     metadata = body["metadata"]
     name = metadata["name"] if kind == "TFModel" else metadata.get("labels", {}).get(labels.SERVER)

@@ -22,6 +22,8 @@ Key = tuple[str, str]
 WAIT_SECONDS = 120
 """How long an agent may hold its answer back while nothing changes; a pod costs one request in that time."""
 RETRY_SECONDS = 1.0
+PAUSE_SECONDS = 0.1
+"""Between two answers: no agent, however wrong, is asked in a hot loop."""
 
 
 class AgentUnreachable(Exception):
@@ -61,6 +63,10 @@ class Agents:
         """Return the last word of the agent in this pod."""
         return self._reports.get(pod_uid, Report())
 
+    def pending(self, key: Key) -> bool:
+        """Tell whether an agent has neither answered nor failed to yet: nothing is to be concluded from that."""
+        return any(pod_uid not in self._reports for pod_uid, _ in self._followed.get(key, {}))
+
     async def _follow(self, key: Key, pod_uid: str, pod_ip: str) -> None:
         tag = ""
         while True:
@@ -72,8 +78,7 @@ class Agents:
             if report != self._reports.get(pod_uid):
                 self._reports[pod_uid] = report
                 self._changed(key)
-            if report.state is None:
-                await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS if report.state is None else PAUSE_SECONDS)
 
 
 async def fetch_state(session: aiohttp.ClientSession, pod_ip: str, pod_uid: str, tag: str) -> tuple[state.AgentState | None, str]:
@@ -96,7 +101,7 @@ async def fetch_state(session: aiohttp.ClientSession, pod_ip: str, pod_uid: str,
             found, tag = state.from_dict(json.loads(body)), response.headers.get("ETag", "")
     except (aiohttp.ClientError, TimeoutError) as error:
         raise AgentUnreachable(str(error) or type(error).__name__) from error
-    except ValueError as error:  # JSON, UTF-8 and the schema all raise kinds of it
+    except (ValueError, RecursionError) as error:  # JSON, UTF-8 and the schema all raise kinds of ValueError
         raise AgentUnreachable(f"the answer can't be read: {error}") from error
     if found.pod_uid != pod_uid:
         raise AgentUnreachable("another pod answers at its address")

@@ -20,6 +20,16 @@ def template_running(deployment: Mapping[str, Any] | None) -> bool:
     return seen and bool(status.get("updatedReplicas", 0) == status.get("replicas", 0) == deployment["spec"]["replicas"])
 
 
+def belongs_to(pod: Mapping[str, Any], deployment: str) -> bool:
+    """Tell whether a pod is one of a Deployment's: a label alone can be on anybody's pod."""
+    metadata = pod["metadata"]
+    replica_set = f"{deployment}-{metadata.get('labels', {}).get('pod-template-hash')}"
+    return any(
+        owner.get("controller") and owner["kind"] == "ReplicaSet" and owner["name"] == replica_set
+        for owner in metadata.get("ownerReferences", [])
+    )
+
+
 def terminating(pod: Mapping[str, Any]) -> bool:
     """Tell whether a pod is on its way out, or has ended."""
     return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}

@@ -112,8 +112,10 @@ def pods_exist(seen: Facts) -> Finding | None:
     if other := _problem(seen, Reason.WAITING_FOR_PODS):
         return other
     wanted = seen.model.server.replicas
-    if not seen.template_running or len(seen.pods) != wanted:
-        return _failing(Reason.WAITING_FOR_PODS, f"{len(seen.pods)} of {wanted} pods run as spec asks")
+    if len(seen.pods) != wanted:
+        return _failing(Reason.WAITING_FOR_PODS, f"there are {len(seen.pods)} pods and should be {wanted}")
+    if not seen.template_running:
+        return _failing(Reason.WAITING_FOR_PODS, "the Deployment is still replacing pods by ones of its new template")
     return None
 
 
@@ -138,6 +140,7 @@ VERSIONS_VERIFIED: tuple[Check, ...] = (source_mounted, config_read, source_read
 PODS_READY: tuple[Check, ...] = (source_mounted, images_pulled, pods_exist, pods_ready)
 MODEL_AVAILABLE: tuple[Check, ...] = (
     config_read,
+    source_readable,
     versions_loadable,
     servers_sound,
     servers_answer,

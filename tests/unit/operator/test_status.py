@@ -63,10 +63,10 @@ def waiting(problem):
         ),
         pytest.param(
             seen(pod("a", version(1)), template_running=False),
-            "False", Reason.WAITING_FOR_PODS, "1 of 1 pods run as spec asks", Type.RECONCILING, id="template on its way",
+            "False", Reason.WAITING_FOR_PODS, "still replacing pods", Type.RECONCILING, id="template on its way",
         ),
         pytest.param(
-            seen(pod("a", version(1)), replicas=2), "False", Reason.WAITING_FOR_PODS, "1 of 2 pods", Type.RECONCILING, id="a pod is missing"
+            seen(pod("a", version(1)), replicas=2), "False", Reason.WAITING_FOR_PODS, "there are 1 pods and should be 2", Type.RECONCILING, id="a pod is missing"
         ),
         pytest.param(
             seen(pod("a", version(1)), facts.PodFacts("b", ready=True, agent_message="timeout")),

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CHILD = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(60)"
+
+
+@pytest.fixture
+def supervised(tmp_path):
+    """A supervisor of a process that writes its id into a file and sleeps."""
+    note = tmp_path / "pids"
+    program = f"import sys; from tfmodel_agent import supervisor; sys.exit(supervisor.supervise([sys.executable, '-c', {CHILD!r}, {str(note)!r}]))"
+    environment = os.environ | {"PYTHONPATH": "operator"}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=Path(__file__).parents[3], stdout=subprocess.DEVNULL)
+    yield process, note
+    process.kill()
+    process.wait()
+
+
+def pids(note, count):
+    deadline = time.monotonic() + 20
+    while True:
+        found = [int(line) for line in note.read_text().split()] if note.exists() else []
+        if len(found) >= count:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+
+
+def test_a_child_that_dies_is_started_again_and_sigterm_ends_both(supervised):
+    process, note = supervised
+    first = pids(note, 1)[0]
+    os.kill(first, signal.SIGKILL)
+    second = pids(note, 2)[1]
+    assert second != first
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
+    assert not Path(f"/proc/{second}").exists()
