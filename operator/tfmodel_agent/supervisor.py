@@ -42,14 +42,8 @@ def supervise(command: Sequence[str]) -> int:
         if stopping:
             break
         pause = FIRST_PAUSE_SECONDS if time.monotonic() - begin > SOUND_SECONDS else min(2 * pause, LONGEST_PAUSE_SECONDS)
-        note = {
-            "level": "ERROR",
-            "logger": __name__,
-            "message": "Agent ended and is started again",
-            "code": code,
-            "in_seconds": pause,
-        }
-        sys.stdout.write(json.dumps(note) + "\n")
+        note = {"level": "ERROR", "logger": __name__, "message": "Agent ended and is started again"}
+        sys.stdout.write(json.dumps({**note, "code": code, "in_seconds": pause}) + "\n")
         sys.stdout.flush()
         time.sleep(pause)
     return 0

@@ -156,7 +156,7 @@ def test_stray_directories_are_never_shown_to_the_server(pod):
     pod.put(2)
     pod.serve(pod.model(policy=All()))
     pod.wait_serving(1, 2)
-    assert sorted(os.listdir(pod.view / "half")) == ["1", "2"]
+    assert sorted(path.name for path in (pod.view / "half").iterdir()) == ["1", "2"]
     assert pod.version(9)["verdict"] == "Rejected"
 
 
