@@ -1,4 +1,4 @@
-"""`python -m tfmodel_agent run`: the sidecar of every model server pod (`work` is what it supervises); `verify`: its verdicts on a directory."""
+"""`python -m tfmodel_agent run`: the sidecar of every model server pod; `work`: what it supervises; `verify`: its verdicts."""
 
 from __future__ import annotations
 
