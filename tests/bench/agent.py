@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.agent.conftest import Pod
+from tests.bench import verify
 from tfmodel_serving.model_config import Specific
 
 ROUNDS = 12
@@ -23,7 +24,8 @@ IDLE_SECONDS = 20.0
 
 def main() -> None:
     """Run all and print."""
-    figures: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-verify-") as directory:
+        figures: dict[str, object] = dict(verify.measure(Path(directory)))
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as directory:
         pod = Pod(Path(directory) / "pod")
         try:
