@@ -8,6 +8,8 @@ import json
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from typing import TypeVar
 
 from tests.cluster import ClusterError, EmbeddedCluster
 from tests.cluster.cache import say
@@ -19,6 +21,8 @@ CHART = kube.ROOT / "charts/tfmodel-operator"
 RELEASE, NAMESPACE = "tfmodel-operator", "tfmodel-system"
 INSTANCES = [1.0, 2.0, 5.0]
 READY_SECONDS = 600
+ANSWER_SECONDS = 15
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -61,7 +65,7 @@ def up(cluster: kube.Kube, where: str) -> None:
     cluster.kubectl("apply", "-f", str(SAMPLE))
     wait_until_ready(cluster)
     with cluster.reach("half-plus-two", 8501) as address:
-        rest = predict_rest(address)
+        rest = first_answer(lambda: predict_rest(address))
     with cluster.reach("half-plus-two", 8500) as address:
         grpc = predict_grpc(address)
     show("REST  POST /v1/models/half-plus-two:predict", f"{json.dumps({'instances': INSTANCES})} -> {rest}")
@@ -98,6 +102,18 @@ def wait_until_ready(cluster: kube.Kube) -> None:
             say(f"half-plus-two is not ready yet. {said}")
         time.sleep(0.5)
     raise kube.DemoFailed(f"half-plus-two did not become Ready within {READY_SECONDS} s: {said}")
+
+
+def first_answer(ask: Callable[[], T]) -> T:
+    """Ask until there is an answer: a pod that has just become ready takes a second to reach every node's rules."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return ask()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise kube.DemoFailed(f"no answer through the Service within {ANSWER_SECONDS} s: {error}") from error
+        time.sleep(0.2)
 
 
 def predict_rest(address: str) -> object:

@@ -111,6 +111,11 @@ class Bench:
             return json.load(response)["predictions"]
 
 
+    def answers(self, instances: list[float]) -> Any:
+        """Return the first answer: a pod that has just become ready takes a second to reach kube-proxy's rules."""
+        return self.cluster.wait_for("an answer through the Service", lambda: self.predict(instances), timeout=10)
+
+
 @pytest.fixture
 def bench(cluster: EmbeddedCluster, counter: Iterator[int] = itertools.count(1)) -> Iterator[Bench]:
     made = Bench(cluster, f"e2e-{next(counter)}")

@@ -29,6 +29,7 @@ def served(bench, half_plus_two):
     put(bench.directory, 1, half_plus_two)
     bench.tfmodel(server={"resources": {"requests": {"cpu": "50m"}}})
     bench.wait_ready()
+    bench.answers(INSTANCES)
     return bench
 
 
@@ -147,7 +148,7 @@ def test_a_killed_model_server_is_fed_again(served):
     served.kubectl("exec", pod, "-c", "agent", "--", "python", "-c", KILL_MODEL_SERVER)
     served.cluster.wait_for("a restart", lambda: server_pods(served)[0]["status"]["containerStatuses"][0]["restartCount"] >= 1)
     served.wait_ready()
-    assert served.predict(INSTANCES) == ANSWERS
+    assert served.answers(INSTANCES) == ANSWERS
 
 
 def test_scaling_by_the_scale_subresource(served):
