@@ -1,11 +1,13 @@
 """Write the generated files anew (`make generate`), or check that they are what they would be (`make verify`).
 
-Generated are: the protobuf modules, the chart's copies of the CRDs, and the sample with a SavedModel inside it.
+Generated are: the protobuf modules, the chart's copies of the CRDs, the schema of the agent's state, and the sample with a SavedModel inside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import grpc_tools
 from grpc_tools import protoc
 
 from tests import sample
+from tfmodel_serving import state
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ("tfmodel_serving/protos/serving.proto", "tfmodel_serving/protos/saved_model.proto")
@@ -38,7 +41,27 @@ def crd_copies() -> dict[Path, bytes]:
     return {chart / crd.name: crd.read_bytes() for crd in CRDS.glob("*.yaml")}
 
 
-GENERATORS: tuple[Callable[[], dict[Path, bytes]], ...] = (protos, crd_copies, sample.files)
+def state_schema() -> dict[Path, bytes]:
+    """Write what an agent says at /v1/state as a JSON schema."""
+    types = {"int": {"type": "integer"}, "str": {"type": "string"}, "bool": {"type": "boolean"}}
+
+    def of(kind: type) -> dict[str, object]:
+        members: dict[str, object] = {}
+        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+            name = str(field.type)
+            inner = name.removeprefix("tuple[").removesuffix(", ...]")
+            item = types.get(inner) or of({"ModelState": state.ModelState, "VersionState": state.VersionState}[inner])
+            members[field.name] = {"type": "array", "items": item} if inner != name else item
+        return {"type": "object", "properties": members, "required": sorted(members)}
+
+    schema = of(state.AgentState)
+    schema["properties"] = {"schema": {"const": state.SCHEMA}, **schema["properties"]}  # type: ignore[dict-item]
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "An agent's answer at /v1/state"}
+    text = json.dumps({**head, **schema, "required": ["schema", *schema["required"]]}, indent=2) + "\n"  # type: ignore[misc]
+    return {ROOT / "docs/agent-state.schema.json": text.encode()}
+
+
+GENERATORS: tuple[Callable[[], dict[Path, bytes]], ...] = (protos, crd_copies, state_schema, sample.files)
 
 
 def main() -> int:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,15 @@ def test_a_member_of_another_type_is_invalid_or_equal_in_type(given_state, membe
 def test_a_newer_agent_may_say_more():
     document = state.to_dict(state.AgentState("uid", "hash", ready=True, settled=True, step="")) | {"later": 1}
     assert state.from_dict(json.loads(json.dumps(document))).pod_uid == "uid"
+
+
+@given(states)
+def test_the_published_schema_describes_every_state(given_state):
+    document = json.loads(json.dumps(state.to_dict(given_state)))
+    schema = json.loads((Path(__file__).parents[3] / "docs/agent-state.schema.json").read_text())
+    jsonschema.validate(document, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "ready": "yes"}, schema)
 
 
 def test_messages_are_one_bounded_line():
