@@ -58,3 +58,18 @@ def test_the_rights_suffice(cluster, tfmodel, namespace, installed, scope):
     log = running.log.read_text()
     assert "forbidden" not in log.lower()
     assert "Traceback" not in log
+
+
+def test_an_operator_that_restarts_writes_nothing_that_is_so_already(cluster, tfmodel, namespace):
+    first = Operator(cluster, name=f"first-{namespace}")
+    cluster.apply(tfmodel())
+    cluster.wait_for("the status", lambda: cluster.get("-n", namespace, "tfmodel", "half")["status"]["observedGeneration"] == 1)
+    assert first.stop() == 0
+    second = Operator(cluster, name=f"second-{namespace}")
+    try:
+        cluster.kubectl("-n", namespace, "scale", "tfmodel/half", "--replicas=2")
+        cluster.wait_for("the change", lambda: cluster.get("-n", namespace, "deployment", "half")["spec"]["replicas"] == 2)
+    finally:
+        assert second.stop() == 0
+    applied = [line for line in second.log.read_text().splitlines() if "Applying" in line and namespace in line]
+    assert [json.loads(line)["message"] for line in applied] == ["Applying Deployment"]
