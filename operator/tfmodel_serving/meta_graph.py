@@ -216,6 +216,10 @@ def _take_node(file: _File, pruned: bytes) -> None:
     file.graphs[-1].take_large_node(wire.parse(pb.NodeHead, pruned))
 
 
+def _take_signature(file: _File, pruned: bytes) -> None:
+    _take_meta_graph(file, wire.encoded_field(_SIGNATURE_DEF.number, pruned))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Kind:
     """How a message is read: what takes its runs, by field number the kinds of its large fields, or the type it is pruned to."""
@@ -230,7 +234,9 @@ _FUNCTION = _Kind(_take_function, {3: _NODE})
 _LIBRARY = _Kind(_take_library, {1: _FUNCTION})
 _GRAPH = _Kind(_take_graph, {1: _NODE, 2: _LIBRARY})
 _META_INFO = _Kind(_take_info)
-_META_GRAPH = _Kind(_take_meta_graph, {1: _META_INFO, 2: _GRAPH})
+_SIGNATURE_DEF = pb.MetaGraphDef.DESCRIPTOR.fields_by_name["signature_def"]
+_SIGNATURE = _Kind(_take_signature, pruned_to=_SIGNATURE_DEF.message_type)
+_META_GRAPH = _Kind(_take_meta_graph, {1: _META_INFO, 2: _GRAPH, 5: _SIGNATURE})
 _SAVED_MODEL = _Kind(_take_saved_model, {2: _META_GRAPH})
 
 

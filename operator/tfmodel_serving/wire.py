@@ -143,7 +143,7 @@ def pruned(window: Window, start: int, end: int, descriptor: Descriptor) -> byte
         if isinstance(piece, Large):
             field = descriptor.fields_by_number.get(piece.number)
             if field is not None and field.message_type is not None:
-                kept += _field(piece.number, pruned(window, piece.start, piece.end, field.message_type))
+                kept += encoded_field(piece.number, pruned(window, piece.start, piece.end, field.message_type))
         else:
             kept += _pruned_run(window, piece, descriptor)
         if len(kept) > PRUNED_BYTES:
@@ -160,7 +160,7 @@ def _pruned_run(window: Window, run: bytes, descriptor: Descriptor) -> bytearray
         if field is not None and tag & 7 == _BYTES:
             length, body = _varint(run, body, 0)
             if field.message_type is not None:
-                kept += _field(field.number, _pruned_run(window, run[body:after], field.message_type))
+                kept += encoded_field(field.number, _pruned_run(window, run[body:after], field.message_type))
             elif length <= KEPT_BYTES:
                 kept += run[at:after]
         elif field is not None:
@@ -171,7 +171,8 @@ def _pruned_run(window: Window, run: bytes, descriptor: Descriptor) -> bytearray
     return kept
 
 
-def _field(number: int, content: bytes | bytearray) -> bytes:
+def encoded_field(number: int, content: bytes | bytearray) -> bytes:
+    """Return the encoding of a length-delimited field."""
     return _encoded(number << 3 | _BYTES) + _encoded(len(content)) + content
 
 

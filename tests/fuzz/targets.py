@@ -7,6 +7,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import google_crc32c
 
@@ -33,12 +34,19 @@ def told(problem: Exception) -> None:
 
 
 def saved_model(content: bytes) -> None:
-    """A ``saved_model.pb``."""
-    with opened(content) as window:
+    """A ``saved_model.pb``: as a small file, and as a large one, of which only pieces are in memory."""
+    whole, in_pieces = (_read_model(content, run_bytes) for run_bytes in (wire.RUN_BYTES, 4096))
+    if whole and in_pieces:
+        assert (whole.signatures, whole.has_saver) == (in_pieces.signatures, in_pieces.has_saver)
+
+
+def _read_model(content: bytes, run_bytes: int) -> meta_graph.MetaGraph | None:
+    with opened(content) as window, mock.patch.object(wire, "RUN_BYTES", run_bytes):
         try:
-            meta_graph.read(window, "saved_model.pb")
+            return meta_graph.read(window, "saved_model.pb")
         except Problem as problem:
             told(problem)
+            return None
 
 
 def saved_model_text(content: bytes) -> None:

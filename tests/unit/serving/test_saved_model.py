@@ -9,7 +9,8 @@ import socket
 import pytest
 
 from tests import savedmodels
-from tfmodel_serving import model_config, saved_model
+from tfmodel_serving import files, model_config, saved_model, wire
+from tfmodel_serving.problems import Unsettled
 from tfmodel_serving.saved_model import Settings, Verdict
 
 SHARD = "variables/variables.data-00000-of-00001"
@@ -43,6 +44,16 @@ def test_the_text_form_is_verified_and_says_the_same(version):
     text = version.damage("saved_model.pbtxt").judged()
     assert text.verdict is Verdict.VERIFIED
     assert text.signatures == binary.signatures
+
+
+def test_a_model_read_in_pieces_says_the_same(version, monkeypatch):
+    whole = version.place().judged()
+    monkeypatch.setattr(wire, "RUN_BYTES", 200)
+    in_pieces = version.judged()
+    assert in_pieces.verdict is Verdict.VERIFIED
+    assert in_pieces.signatures == whole.signatures
+    version.damage("no variables")
+    assert version.judged().verdict is Verdict.INCOMPLETE
 
 
 @pytest.mark.parametrize("name", ["00007", str(2**63 - 1)])
@@ -297,9 +308,6 @@ def test_a_file_that_is_needed_and_may_not_be_read_is_rejected_in_the_end(versio
 
 
 def test_a_pipe_or_another_file_put_in_place_between_look_and_reading_is_not_read(tmp_path, version):
-    from tfmodel_serving import files
-    from tfmodel_serving.problems import Unsettled
-
     version.place()
     outside = tmp_path / "outside"
     outside.write_bytes((version.path / "saved_model.pb").read_bytes())
@@ -312,9 +320,6 @@ def test_a_pipe_or_another_file_put_in_place_between_look_and_reading_is_not_rea
 
 
 def test_a_file_that_changes_while_it_is_read_is_told(version):
-    from tfmodel_serving import files
-    from tfmodel_serving.problems import Unsettled
-
     version.place()
     listing = files.scan(str(version.base), "1")
     model = version.path / "saved_model.pb"

@@ -57,7 +57,7 @@ def whole(opened, start, end):
         if isinstance(piece, wire.Large):
             assert piece.end - piece.start > RUN - 10
             content = opened.read(piece.start, piece.end - piece.start)
-            message += wire._encoded(piece.number << 3 | 2) + wire._encoded(len(content)) + content
+            message += wire.encoded_field(piece.number, content)
         else:
             assert 0 < len(piece) <= RUN
             pb.GraphDef.FromString(piece)
@@ -74,7 +74,7 @@ def test_the_pieces_are_the_message(graph):
 @given(graphs)
 def test_a_pruned_message_has_what_its_type_lists(graph):
     for node in graph.node:
-        content = node.SerializeToString() + wire._encoded(9 << 3 | 2) + wire._encoded(200) + b"x" * 200
+        content = node.SerializeToString() + wire.encoded_field(9, b"x" * 200)
         pruned = wire.pruned(window(content), 0, len(content), pb.NodeHead.DESCRIPTOR)
         head = pb.NodeHead.FromString(pruned)
         short = [text if len(text) <= RUN - 10 else None for text in (node.name, node.op)]
