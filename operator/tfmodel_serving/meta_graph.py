@@ -81,7 +81,8 @@ def read_text(window: wire.Window, name: str) -> MetaGraph | None:
     """Read a ``saved_model.pbtxt``, or return None if it is too large to be looked into.
 
     Raises:
-        Unfinished, Broken: As for :func:`read`. Text that is cut short is Unfinished only if it parses up to its end.
+        Unfinished: It is empty or doesn't parse; where text ends too early can't be told from where it is wrong.
+        Broken: As for :func:`read`.
     """
     if not window.size:
         raise Unfinished(f"{name} is empty")
@@ -93,7 +94,9 @@ def read_text(window: wire.Window, name: str) -> MetaGraph | None:
         message = text_format.Parse(text, pb.SavedModel(), allow_unknown_field=True)
         for graph in message.meta_graphs:
             file.begin_graph().take(graph)
-    except (text_format.ParseError, wire.Malformed, wire.TooComplex, UnicodeDecodeError) as error:
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise Unfinished(f"{name} can't be parsed: {error}") from error
+    except (wire.Malformed, wire.TooComplex) as error:
         raise Broken(f"{name} can't be parsed: {error}") from error
     except RecursionError as error:  # the text parser descends as the text does
         raise Broken(f"{name} can't be parsed: it is nested too deeply") from error
