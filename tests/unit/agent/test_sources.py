@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import threading
 
 import pytest
 
 from tests import savedmodels
-from tfmodel_agent import sources
+from tfmodel_agent import digests, sources
 from tfmodel_serving import saved_model
 from tfmodel_serving.agent_config import ModelSettings
-from tfmodel_serving.model_config import Latest, Model
+from tfmodel_serving.model_config import All, Latest, Model
 from tfmodel_serving.saved_model import Verdict
 
 
@@ -63,8 +65,73 @@ def test_digests_are_made_of_what_may_be_served_and_anew_when_files_change(half,
         (wanted,) = await looked(known, [half], lambda wanted: wanted.findings[2].digest)
         assert not wanted.findings[1].digest, "Latest(1) serves the newest"
         (tmp_path / "half/2/new").touch()
-        (changed,) = await looked(known, [half], lambda found: found.findings[2].digest not in {"", wanted.findings[2].digest})
-        assert changed.findings[2].verdict is Verdict.VERIFIED
+        (writing,) = await known.look([half], {})
+        assert (writing.findings[2].verdict, writing.findings[2].digest) == (Verdict.INCOMPLETE, "")
+        (changed,) = await looked(known, [half], lambda found: found.findings[2].digest)
+        assert changed.findings[2].digest != wanted.findings[2].digest
+
+    run(scene)
+
+
+def test_one_process_at_a_time_makes_a_digest_once(half, tmp_path, monkeypatch):
+    savedmodels.place("half_plus_three", tmp_path / "half/2")
+    running, tasks, run_one = 0, [], digests._run
+
+    async def counted(task):
+        nonlocal running
+        running += 1
+        assert running == 1
+        tasks.append(json.loads(task)["directory"])
+        try:
+            return await run_one(task)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(digests, "_run", counted)
+
+    async def scene(known):
+        both = dataclasses.replace(half, version_policy=All())
+        await looked(known, [both], lambda wanted: wanted.findings[1].digest and wanted.findings[2].digest)
+        await known.look([both], {})
+        assert sorted(tasks) == ["1", "2"]
+
+    run(scene)
+
+
+def test_a_digest_that_cannot_be_made_is_not_tried_again_and_again(half, monkeypatch):
+    tried = []
+
+    async def failing(task):
+        tried.append(task)
+        return {"message": "the process ended with -9"}
+
+    monkeypatch.setattr(digests, "_run", failing)
+
+    async def scene(known):
+        await looked(known, [half], lambda wanted: wanted.verified and tried)
+        for _ in range(5):
+            await known.look([half], {})
+        assert len(tried) == 1
+
+    run(scene)
+
+
+def test_files_that_change_while_they_are_hashed_have_no_digest(half, tmp_path, monkeypatch):
+    run_one, done = digests._run, asyncio.Event()
+
+    async def late(task):
+        (tmp_path / "half/1/new").touch()
+        done.set()
+        return await run_one(task)
+
+    monkeypatch.setattr(digests, "_run", late)
+
+    async def scene(known):
+        (first,) = await looked(known, [half], lambda wanted: wanted.verified)
+        async with asyncio.timeout(10):
+            await done.wait()
+            await known._digests._working
+        assert known._digests.get("half", 1, first.fingerprints[1]) == ""
 
     run(scene)
 
@@ -123,6 +190,22 @@ def test_a_look_that_takes_long_holds_up_nobody(half, tmp_path, monkeypatch):
         assert (set(one.findings), set(two.findings)) == ({1}, {1, 2})
         hang.set()
         await looked(known, [half, other], lambda wanted: 2 in wanted.findings)
+
+    run(scene)
+
+
+def test_while_a_new_base_path_has_not_been_looked_at_nothing_is_known_of_it(half, tmp_path, monkeypatch):
+    savedmodels.place("half_plus_two", tmp_path / "new/5")
+    moved = Model("half", str(tmp_path / "new"))
+    hang, look = threading.Event(), saved_model.look
+
+    async def scene(known):
+        await looked(known, [half], lambda wanted: wanted.verified)
+        monkeypatch.setattr(saved_model, "look", lambda *arguments: hang.wait(10) and look(*arguments))
+        (wanted,) = await known.look([moved], {})
+        assert (wanted.findings, wanted.source_message) == ({}, "its new base path has not been looked at yet")
+        hang.set()
+        await looked(known, [moved], lambda wanted: set(wanted.findings) == {5})
 
     run(scene)
 
