@@ -10,7 +10,7 @@ HELM = "v3.19.0"
 KWOK = "v0.7.0"
 
 MIN_PYTHON = (3, 11)
-# kubernetes/go.mod asks for Go 1.24; from 1.21 on the go command brings the toolchain a module asks for.
+# kubernetes/go.mod asks for it; a go command that may fetch toolchains is not counted on.
 MIN_GO = (1, 24)
 
 # The base of all images: the Debian release with Python 3.11, and what the images need at run time.

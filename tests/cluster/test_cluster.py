@@ -256,7 +256,7 @@ def test_each_missing_prerequisite_is_one_line_naming_the_package() -> None:
     lacking = prerequisites.missing(["api"], known=known, version_of_go=lambda: (1, 19), user=0)
     assert lacking[0].line == "missing: left-pad-command (install the Debian package left-pad)"
     assert [each.package for each in lacking] == ["left-pad", None]
-    assert lacking[1].line.startswith("missing: Go 1.21 or newer (1.19 found; install the Debian package golang-go")
+    assert lacking[1].line.startswith("missing: Go 1.24 or newer (1.19 found; install the Debian package golang-go")
 
 
 @pytest.mark.api

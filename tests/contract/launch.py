@@ -44,7 +44,11 @@ class Running:
     def __init__(self, command: Sequence[str], log: Path, preexec: Callable[[], None] | None = None) -> None:
         self._log = log
         with log.open("wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=preexec)
+            # What the server logs is part of what is tested, however quiet the tests themselves should be.
+            environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=preexec, env=environment
+            )
 
     @property
     def log(self) -> str:
