@@ -319,6 +319,15 @@ def test_a_pipe_or_another_file_put_in_place_between_look_and_reading_is_not_rea
             pytest.fail("it was opened")
 
 
+def test_a_directory_that_is_moved_out_of_the_base_path_and_linked_back_is_not_read(tmp_path, version):
+    version.place()
+    listing = files.scan(str(version.base), "1")
+    (version.path / "variables").rename(tmp_path / "outside")
+    (version.path / "variables").symlink_to(tmp_path / "outside")  # the very same files, but no longer below the base path
+    with pytest.raises(Unsettled), files.opened(listing, SHARD):
+        pytest.fail("it was opened")
+
+
 def test_a_file_that_changes_while_it_is_read_is_told(version):
     version.place()
     listing = files.scan(str(version.base), "1")
