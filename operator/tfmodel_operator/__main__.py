@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -135,7 +134,7 @@ async def _serve_probes(configured: settings.Settings, synced: asyncio.Event) ->
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, configured.host, configured.port).start()
-    log.info("Operator started", extra={"port": configured.port, "at": time.time()})
+    log.info("Operator started", extra={"port": configured.port})
     try:
         await asyncio.Event().wait()
     finally:

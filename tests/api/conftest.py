@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.cluster import EmbeddedCluster
 
@@ -85,7 +84,3 @@ def tfmodel(namespace: str):
         }
 
     return make
-
-
-def to_yaml(manifest: object) -> str:
-    return yaml.safe_dump(manifest)
