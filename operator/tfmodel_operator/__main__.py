@@ -21,6 +21,7 @@ from tfmodel_operator.cluster.apply import Applier
 from tfmodel_operator.cluster.client import ApiClient
 from tfmodel_operator.cluster.store import Key, Store
 from tfmodel_operator.observe.agents import Agents
+from tfmodel_operator.plan.platform import Platform
 from tfmodel_operator.workqueue import WorkQueue
 from tfmodel_serving import json_logging
 
@@ -37,7 +38,13 @@ async def run(configured: settings.Settings) -> None:
     client = ApiClient(lambda: handlers.login(settings=kopf_settings))
     stop, ready = asyncio.Event(), asyncio.Event()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=False) as http:
-        world = reconcile.World(store, client, Applier(client, store), Agents(http, queue.add), configured.agent_image)
+        world = reconcile.World(
+            store,
+            client,
+            Applier(client, store),
+            Agents(http, queue.add),
+            Platform(configured.agent_image, configured.own_namespace),
+        )
         # kopf cancels every task started after its own: all of ours are started before.
         synced = asyncio.Event()
         workers = [asyncio.create_task(_work(world, queue, synced)) for _ in range(configured.workers)]

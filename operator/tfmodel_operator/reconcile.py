@@ -17,6 +17,7 @@ from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.observe.agents import Agents
 from tfmodel_operator.plan import plan as plans
 from tfmodel_operator.plan import service
+from tfmodel_operator.plan.platform import Platform
 from tfmodel_operator.status import status as statuses
 from tfmodel_serving import model_config
 
@@ -34,14 +35,14 @@ class World:
     """Everything a pass reads from and writes to.
 
     Args:
-        agent_image: Image of this operator, which is also the agents'.
+        platform: This operator, as far as it shows in what it makes.
     """
 
     store: Store
     client: ApiClient
     applier: Applier
     agents: Agents
-    agent_image: str
+    platform: Platform
 
     def now(self) -> str:
         """Return the time as Kubernetes writes it."""
@@ -65,7 +66,7 @@ async def reconcile(key: Key, world: World) -> float | None:
     before = body.get("status", {})
     try:
         model = spec.parse(body)
-        plan = plans.make_plan(model, world.agent_image, world.store.children(key).deployment)
+        plan = plans.make_plan(model, world.platform, world.store.children(key), datetime.datetime.now(datetime.UTC))
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
         too_large = isinstance(error, model_config.ModelConfigTooLarge)
         finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))

@@ -19,8 +19,24 @@ from tfmodel_operator.api import labels
 from tfmodel_operator.cluster import errors
 
 FIELD_MANAGER = "tfmodel-operator"
-PLURALS = {"ConfigMap": "configmaps", "Service": "services", "Deployment": "deployments", "Pod": "pods", "TFModel": "tfmodels"}
-API_VERSIONS = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1", "Pod": "v1", "TFModel": labels.API_VERSION}
+PLURALS = {
+    "ConfigMap": "configmaps",
+    "Service": "services",
+    "Deployment": "deployments",
+    "NetworkPolicy": "networkpolicies",
+    "PodDisruptionBudget": "poddisruptionbudgets",
+    "Pod": "pods",
+    "TFModel": "tfmodels",
+}
+API_VERSIONS = {
+    "ConfigMap": "v1",
+    "Service": "v1",
+    "Deployment": "apps/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+    "PodDisruptionBudget": "policy/v1",
+    "Pod": "v1",
+    "TFModel": labels.API_VERSION,
+}
 PAGE = 500
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 

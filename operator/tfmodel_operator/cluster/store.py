@@ -20,11 +20,11 @@ class Children:
     deployment: dict[str, Any] | None = None
     service: dict[str, Any] | None = None
     pods: tuple[dict[str, Any], ...] = ()
+    objects: Mapping[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def like(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
         """Return the existing object that ``manifest`` describes."""
-        found = {"ConfigMap": self.configmap, "Deployment": self.deployment, "Service": self.service}[manifest["kind"]]
-        return found if found is not None and found["metadata"]["name"] == manifest["metadata"]["name"] else None
+        return self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
 
 
 class Store:
@@ -83,6 +83,7 @@ class Store:
             deployment=one("Deployment", key[1]),
             service=one("Service", key[1]),
             pods=tuple(body for (kind, _), body in sorted(found.items()) if kind == "Pod"),
+            objects=found,
         )
 
 

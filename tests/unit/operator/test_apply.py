@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 
-from tests.unit.operator.makers import tfmodel
+from tests.unit.operator.makers import planned
 from tfmodel_operator.cluster.apply import project
-from tfmodel_operator.plan.deployment import deployment
 
-DESIRED = deployment(tfmodel(), "operator:1")
+DESIRED = planned(server={"replicas": 1}).deployment
 
 
 def live(change):
