@@ -15,7 +15,10 @@ NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 PATH = re.compile(r"[A-Za-z0-9._/@+=,-]*")
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
-IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+IMAGE = re.compile(
+    r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?"
+)
 RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 FRACTION = re.compile(r"0?[.][0-9]*[1-9][0-9]*|1([.]0+)?")
 
@@ -91,7 +94,7 @@ def _warmup(_: str, spec: Spec) -> Iterator[str]:
 
 def _image(_: str, spec: Spec) -> Iterator[str]:
     if not IMAGE.fullmatch(spec["server"].get("image", "default")):
-        yield "spec.server.image must be an image reference such as registry/name:tag or registry/name@sha256:…"
+        yield "spec.server.image must be an image reference in lower case such as registry/name:tag or registry/name@sha256:…"
 
 
 def _accelerator(_: str, spec: Spec) -> Iterator[str]:
