@@ -56,19 +56,17 @@ def registry(feed: Feed, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
         feed.upsert(kinds.MODEL, body)
 
     kopf.on.event(labels.GROUP, labels.VERSION, kinds.MODEL.plural, registry=handlers, id="feed-tfmodel")(told)
-    kopf.on.login(registry=handlers)(_PatientLogin())
+    kopf.on.login(registry=handlers, id="login")(_PatientLogin().log_in)
     return handlers
 
 
 class _PatientLogin:
     """Logs in for kopf, which gives up for good when the same credentials come twice, and asks without a pause."""
 
-    __name__ = "login"
-
     def __init__(self) -> None:
         self._last = float("-inf")
 
-    async def __call__(self, **kwargs: Any) -> kopf.ConnectionInfo:
+    async def log_in(self, **kwargs: Any) -> kopf.ConnectionInfo:
         await asyncio.sleep(max(0.0, self._last + LOGIN_SECONDS - time.monotonic()))
         self._last = time.monotonic()
         return login(**kwargs)

@@ -21,6 +21,7 @@ class Metrics:
     """The metrics of one operator process, in a registry of its own."""
 
     def __init__(self, image: str) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = prometheus_client.CollectorRegistry()
         prefix, registry = "tfmodel_operator", self.registry
         self.reconciled = prometheus_client.Counter(

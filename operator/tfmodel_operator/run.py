@@ -73,7 +73,8 @@ class _Operator:
         self._queue, store = WorkQueue[Key](), Store()
         self._feed = Feed(store, self._queue.add)
         self._follow_cluster()
-        self._elector = Elector(self._lease_client, configured.own_namespace, configured.lease, configured.identity)
+        namespace = self._login().default_namespace or "default"  # the pod's own, or the kubeconfig's
+        self._elector = Elector(self._lease_client, namespace, configured.lease, configured.identity)
         self._recorder = Recorder(self._client, configured.identity)
         applier = Applier(self._client, store, Strangers(self._client))
         agents = Agents(http, self._queue.add)
@@ -81,8 +82,11 @@ class _Operator:
         self._metrics.show(store, self._reflectors, self._sweep, self._queue)
         self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
 
+    def _login(self) -> kopf.ConnectionInfo:
+        return handlers.login(settings=self._kopf_settings)
+
     def _api_client(self, limit: RateLimit) -> ApiClient:
-        return ApiClient(lambda: handlers.login(settings=self._kopf_settings), limit, self._metrics.count_request)
+        return ApiClient(self._login, limit, self._metrics.count_request)
 
     def _follow_cluster(self) -> None:
         namespaces = self._configured.namespaces or (None,)

@@ -8,9 +8,6 @@ import os
 import socket
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
-
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,7 +17,6 @@ class Settings:
     Args:
         agent_image: Image of the agents in model server pods.
         namespaces: To work in; none means all.
-        own_namespace: Where the operator itself runs, and its Lease is.
         lease: Name of the Lease.
         identity: Of this replica; a container that restarts in its pod keeps it, and so its Lease.
         workers: TFModels reconciled at the same time.
@@ -30,7 +26,6 @@ class Settings:
 
     agent_image: str
     namespaces: tuple[str, ...]
-    own_namespace: str
     lease: str
     identity: str
     workers: int
@@ -57,7 +52,6 @@ def parse(arguments: Sequence[str]) -> Settings:
     return Settings(
         agent_image=given.agent_image,
         namespaces=tuple(dict.fromkeys(given.namespace)),
-        own_namespace=_own_namespace(),
         lease=given.lease,
         identity=_identity(),
         workers=given.workers,
@@ -72,11 +66,6 @@ def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
-
-
-def _own_namespace() -> str:
-    """Return the pod's namespace; outside of a cluster there is none, and the Lease is in ``default``."""
-    return NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
 
 
 def _identity() -> str:
