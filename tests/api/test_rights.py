@@ -31,6 +31,8 @@ def installed(cluster, namespace):
         token = cluster.kubectl("-n", namespace, "create", "token", account).strip()
         config = yaml.safe_load(cluster.kubeconfig.read_text())
         config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+        for context in config["contexts"]:
+            context["context"]["namespace"] = namespace
         path = cluster.directory / f"{account}.kubeconfig"
         path.write_text(json.dumps(config))
         return path
@@ -42,6 +44,7 @@ def installed(cluster, namespace):
 def test_the_rights_suffice(cluster, tfmodel, namespace, installed, scope):
     values = ["--set", f"namespaces={{{namespace}}}"] if scope == "namespace" else []
     arguments = ["--namespace", namespace] if scope == "namespace" else []
+    arguments += ["--lease", f"{namespace}-tfmodel-operator"]
     running = Operator(cluster, *arguments, kubeconfig=installed(*values), name=f"operator-{namespace}")
     try:
         cluster.apply(tfmodel())

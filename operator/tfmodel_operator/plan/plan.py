@@ -42,12 +42,14 @@ class Plan:
             isn't among them is to be deleted.
         deployment: The one among ``objects``.
         config_hash: What its agents report once they have read the ConfigMap.
+        pods: Those it was made from; None: it depends on none.
         again_in_seconds: When time alone will change the plan; None: never.
     """
 
     objects: tuple[dict[str, Any], ...]
     deployment: dict[str, Any]
     config_hash: str
+    pods: tuple[Mapping[str, Any], ...] | None = None
     again_in_seconds: float | None = None
 
 
@@ -73,5 +75,6 @@ def make_plan(model: spec.TFModel, platform: Platform, live: Live, now: datetime
         objects=(configmap, service.service(model), service.headless(model), *policies, disruption.budget(model), deployment),
         deployment=deployment,
         config_hash=configmaps.content_hash(configmap),
+        pods=tuple(live.pods) if update_strategy.depends_on_pods(model.server) else None,
         again_in_seconds=choice.again_in_seconds,
     )

@@ -70,6 +70,11 @@ def choose(
     return Choice(REPLACE_FIRST)
 
 
+def depends_on_pods(server: server_spec.Server) -> bool:
+    """Tell whether the choice may change with the pods."""
+    return server.accelerator is not None and server.update_strategy not in _FIXED
+
+
 def waiting_seconds(
     accelerator: server_spec.Accelerator, pods: Sequence[Manifest], template_hash: str, now: datetime.datetime
 ) -> float | None:

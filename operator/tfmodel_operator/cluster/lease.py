@@ -1,0 +1,143 @@
+"""Leader election by a Lease: of all replicas, which all watch, one works.
+
+The rules are client-go's, with their figures: whoever holds the Lease renews it; it is free when it hasn't changed for as
+long as it lasts, by the clock of the one who looks, because the holder's clock may be wrong; every write is conditional on
+the resource version, so that of two who try one wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from tfmodel_operator.api import kinds
+from tfmodel_operator.cluster import errors
+from tfmodel_operator.cluster.client import ApiClient
+
+LEASE_SECONDS = 15
+RENEW_SECONDS = 5.0
+RENEW_DEADLINE_SECONDS = 10.0
+"""Who hasn't been able to renew for so long has lost it; that is before anybody else may take it."""
+RETRY_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+Spec = dict[str, Any]
+
+
+class LeaseLost(Exception):
+    """Somebody else may be working by now: stop at once."""
+
+
+class Elector:
+    """Takes part in the election for one Lease.
+
+    Args:
+        identity: Ours. One that comes back with the pod (a container that restarts) has its Lease back at once.
+    """
+
+    def __init__(self, client: ApiClient, namespace: str, name: str, identity: str) -> None:
+        self.identity = identity
+        self._client = client
+        self._metadata = {"namespace": namespace, "name": name}
+        self._seen: Mapping[str, Any] = {}
+        self._changed = time.monotonic()
+        self._renewed = float("-inf")
+
+    async def acquire(self) -> None:
+        """Return when the Lease is ours."""
+        said = ""
+        while True:
+            try:
+                if await self._try():
+                    log.info("Leading", extra={"lease": self._metadata["name"], "identity": self.identity})
+                    return
+            except errors.ApiError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("Can't take part in the election; will try until it works", extra={"error": said})
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def keep(self) -> NoReturn:
+        """Renew the Lease for ever.
+
+        Raises:
+            LeaseLost: Somebody else has it, or nothing is known for too long.
+        """
+        while True:
+            pause = RENEW_SECONDS
+            try:
+                async with asyncio.timeout(self._renewed + RENEW_DEADLINE_SECONDS - time.monotonic()):
+                    if not await self._try():
+                        raise LeaseLost(f"the lease is held by {self._holder() or 'nobody'} now")
+            except errors.ApiError as error:
+                log.warning("Can't renew the lease; will try again", extra={"error": str(error)})
+                pause = RETRY_SECONDS
+            except TimeoutError as error:
+                raise LeaseLost(f"the lease could not be renewed for {RENEW_DEADLINE_SECONDS:.0f} s") from error
+            await asyncio.sleep(min(pause, max(0.0, self._renewed + RENEW_DEADLINE_SECONDS - time.monotonic())))
+
+    async def release(self) -> None:
+        """Let somebody else have it at once; best effort."""
+        if self._holder() != self.identity:
+            return
+        try:
+            async with asyncio.timeout(RETRY_SECONDS):
+                await self._write({**self._seen["spec"], "holderIdentity": "", "leaseDurationSeconds": 1})
+            log.info("Released the lease", extra={"lease": self._metadata["name"]})
+        except (errors.ApiError, TimeoutError) as error:
+            log.warning("The lease can't be released; it runs out by itself", extra={"error": str(error)})
+
+    async def _try(self) -> bool:
+        """Take or renew the Lease if it may be had; return whether it is ours."""
+        asked = time.monotonic()
+        if self._holder() != self.identity:  # who holds it need not look before writing
+            await self._read()
+        holder = self._holder()
+        if holder not in ("", self.identity) and not self._expired():
+            return False
+        spec = dict(self._seen.get("spec") or {})
+        if holder != self.identity:
+            spec |= {"acquireTime": _now(), "leaseTransitions": (spec.get("leaseTransitions") or 0) + bool(self._seen)}
+        try:
+            await self._write(
+                {**spec, "holderIdentity": self.identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": _now()}
+            )
+        except (errors.Conflict, errors.NotFound):
+            await self._read()
+            if self._holder() == self.identity:
+                raise  # an earlier write of ours whose answer was lost: renew what it left
+            return False
+        self._renewed = asked
+        return True
+
+    async def _read(self) -> None:
+        try:
+            found = await self._client.get(kinds.LEASE, self._metadata["namespace"], self._metadata["name"])
+        except errors.NotFound:
+            found = {}
+        if found.get("spec") != self._seen.get("spec"):
+            self._changed = time.monotonic()
+        self._seen = found
+
+    async def _write(self, spec: Spec) -> None:
+        version = {key: self._seen["metadata"][key] for key in ("resourceVersion", "uid")} if self._seen else {}
+        body = {"apiVersion": kinds.LEASE.api_version, "kind": "Lease", "metadata": {**self._metadata, **version}, "spec": spec}
+        write = self._client.update if self._seen else self._client.create
+        self._seen = await write(kinds.LEASE, body)
+        self._changed = time.monotonic()
+
+    def _holder(self) -> str:
+        return str((self._seen.get("spec") or {}).get("holderIdentity") or "")
+
+    def _expired(self) -> bool:
+        seconds = (self._seen.get("spec") or {}).get("leaseDurationSeconds") or LEASE_SECONDS
+        return time.monotonic() - self._changed > seconds
+
+
+def _now() -> str:
+    """Return the time as Kubernetes' MicroTime."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
