@@ -41,9 +41,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     """Parse the flags of `python -m tfmodel_operator`; exits with a usage message if they are wrong."""
     parser = argparse.ArgumentParser(prog="tfmodel_operator", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--agent-image", required=True, help="image of the agents; the operator's own")
-    parser.add_argument(
-        "--own-namespace", default=os.environ.get("POD_NAMESPACE", ""), help="where the operator runs; it asks the agents from there"
-    )
+    parser.add_argument("--own-namespace", default=os.environ.get("POD_NAMESPACE", ""), help="where the operator runs")
     parser.add_argument("--namespace", action="append", default=[], help="work in this namespace only; may be repeated")
     parser.add_argument(
         "--lease", default="tfmodel-operator", help="name of the Lease by which replicas elect the one that works"
