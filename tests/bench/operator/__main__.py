@@ -71,7 +71,7 @@ async def _phases(made: Stage, given: argparse.Namespace) -> Figures:
         operator.start()
         try:
             await phases.synced_seconds(operator, 60)
-            await window.rest(made, operator)
+            await window.rest(made, operator, 60)
             sampling = profile.Profile(operator, file) if file else None
             run = Run(made, api, models, operator, given.timeout, given.idle_seconds)
             for name, phase in phases.ORDER.items():

@@ -26,8 +26,10 @@ MAX_WAIT_SECONDS = 300.0
 def application(fleet: Fleet) -> web.Application:
     """Return the application that answers at all pod addresses."""
     async def v1_state(request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
-        address = request.transport.get_extra_info("sockname")[0]
+        transport = request.transport
+        if transport is None:  # the client has gone while its request was read
+            return web.Response(status=404)
+        address = transport.get_extra_info("sockname")[0]
         fleet.contacts[address] = time.monotonic()
         pod = fleet.by_address.get(address)
         if pod is not None and request.headers.get("If-None-Match") == pod.tag:
@@ -35,8 +37,8 @@ def application(fleet: Fleet) -> web.Application:
             await pod.wait(min(MAX_WAIT_SECONDS, float(request.query.get("wait", "0"))))
             if pod.tag == tag:
                 return web.Response(status=304, headers={"ETag": tag})
-        if pod is None or pod.uid not in fleet.pods:  # Nobody is there, and nobody answers.
-            request.transport.abort()
+        if pod is None or fleet.by_address.get(address) is not pod:  # Nobody is there, and nobody answers.
+            transport.abort()
             return web.Response(status=404)
         pod.answered = time.monotonic()
         return web.Response(body=pod.body, content_type="application/json", headers={"ETag": pod.tag})

@@ -26,7 +26,7 @@ class Pod:
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.uid: str = body["metadata"]["uid"]
-        self.address: str = body["status"]["podIP"]
+        self.address = ""
         self.config = config_name(body)
         self.annotations = body["metadata"].get("annotations", {})
         self.mounted: dict[str, str] | None = None
@@ -69,15 +69,17 @@ class Fleet:
 
     def see_pod(self, exists: bool, body: dict[str, Any]) -> None:
         """Take in a pod as it is now."""
-        pod = self.pods.get(body["metadata"]["uid"])
-        if not exists:
-            if pod is not None:
-                self._forget(pod)
-        elif pod is None and body.get("status", {}).get("podIP"):
-            self._start(Pod(body))
-        elif pod is not None and (annotations := body["metadata"].get("annotations", {})) != pod.annotations:
-            pod.annotations = annotations
-            asyncio.get_running_loop().call_later(TOUCHED_SECONDS, self._mount, pod)
+        pod, address = self.pods.get(body["metadata"]["uid"]), body.get("status", {}).get("podIP")
+        if pod is None:
+            if exists and address:
+                self._start(Pod(body), address)
+        elif not exists:
+            self._forget(pod)
+        else:
+            self._move(pod, address)  # kwok at times gives a pod another address, as a kubelet does with a new sandbox
+            if (annotations := body["metadata"].get("annotations", {})) != pod.annotations:
+                pod.annotations = annotations
+                asyncio.get_running_loop().call_later(TOUCHED_SECONDS, self._mount, pod)
 
     def see_config(self, exists: bool, body: dict[str, Any]) -> None:
         """Take in a ConfigMap as it is now; one that is deleted stays in the pods that have it."""
@@ -88,16 +90,26 @@ class Fleet:
                 delay = 0.0 if pod.mounted is None else UNTOUCHED_SECONDS
                 asyncio.get_running_loop().call_later(delay, self._mount, pod)
 
-    def _start(self, pod: Pod) -> None:
-        self.pods[pod.uid] = self.by_address[pod.address] = pod
+    def _start(self, pod: Pod, address: str) -> None:
+        self.pods[pod.uid] = pod
         self._by_config.setdefault(pod.config, set()).add(pod)
+        self._move(pod, address)
         self._mount(pod)
+
+    def _move(self, pod: Pod, address: str) -> None:
+        if address != pod.address:
+            self._leave(pod)
+            pod.address = address
+            self.by_address[address] = pod
+
+    def _leave(self, pod: Pod) -> None:
+        if self.by_address.get(pod.address) is pod:  # else another pod has its address already
+            del self.by_address[pod.address]
 
     def _forget(self, pod: Pod) -> None:
         del self.pods[pod.uid]
         self._by_config[pod.config].discard(pod)
-        if self.by_address.get(pod.address) is pod:  # else another pod has its address already
-            del self.by_address[pod.address]
+        self._leave(pod)
         pod.publish(state.AgentState(pod.uid, "", ready=False, settled=False, step="the pod is gone"))
 
     def _mount(self, pod: Pod) -> None:

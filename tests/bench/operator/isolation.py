@@ -31,7 +31,7 @@ def enter(module: str, arguments: Sequence[str]) -> None:
         raise ClusterError("the benchmark needs a network namespace of its own: run it as root")
     inside = ["sh", "-ec", _ENTER, "sh", FAKE_POD_CIDR, sys.executable, "-m", module, *arguments]
     sys.stdout.flush()
-    os.execvpe("unshare", ["unshare", "--net", "--", *inside], {**os.environ, "PATH": PATH})
+    os.execvpe("unshare", ["unshare", "--net", "--", *inside], {**os.environ, "PATH": PATH})  # noqa: S606
 
 
 def _pods_are_local() -> bool:

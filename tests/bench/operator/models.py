@@ -66,19 +66,19 @@ class Models:
             del self._wanted[name]
         return names
 
-    async def all_ready(self, timeout: float) -> float:
+    async def all_ready(self, seconds: float) -> float:
         """Return when the last one became Ready at the generation asked for, of time.monotonic().
 
         Raises:
             WaitTimeout: Some are not Ready; it tells how many, and why the first isn't.
         """
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await self._none_late.wait()
         except TimeoutError:
             late = sorted(self._late)
             status = (await self._api.get(f"{PATH}/{late[0]}")).get("status", {})
-            raise WaitTimeout(f"{len(late)} of {self.count} TFModels are not Ready after {timeout:.0f} s; {late[0]}: {status}") from None
+            raise WaitTimeout(f"{len(late)} of {self.count} TFModels are not Ready after {seconds:.0f} s; {late[0]}: {status}") from None
         return self._since
 
     async def _follow(self) -> None:

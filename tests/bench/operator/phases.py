@@ -18,6 +18,7 @@ from tests.bench.operator.window import Window
 
 Figures = dict[str, Any]
 
+SERVER = "serving.tfmodel.dev/server"
 REFERENCE_OBJECTS = 200
 GAP_MODELS = 3
 GAP_PATIENCE_SECONDS = 60.0
@@ -61,7 +62,7 @@ async def apply(run: Run) -> Figures:
     ready_at = await run.models.all_ready(run.timeout)
     ready = opened.look(until=ready_at)
     now, peak = processes.rss_mb(run.operator.pid)
-    await window.rest(run.stage, run.operator)
+    await window.rest(run.stage, run.operator, run.timeout)
     settled = opened.look()
     return {
         "ready_seconds": ready.seconds,
@@ -100,7 +101,7 @@ async def _update(run: Run, name: str, spec: Mapping[str, Any]) -> Figures:
     await run.models.change(spec)
     ready_at = await run.models.all_ready(run.timeout)
     seen = opened.look(until=ready_at)
-    await window.rest(run.stage, run.operator)
+    await window.rest(run.stage, run.operator, run.timeout)
     settled = opened.look()
     return {f"{name}_seconds": seen.seconds, f"{name}_requests_per_model": len(settled.requests) / run.n,
             f"{name}_requests_by_kind": audit.by_kind(settled.requests),
@@ -124,22 +125,23 @@ async def _restart(run: Run, name: str, number: signal.Signals) -> Figures:
     run.operator.start()
     begin = run.operator.started
     synced = await synced_seconds(run.operator, run.timeout)
-    async with asyncio.timeout(run.timeout):
-        while (seen := run.stage.asked(begin))["answered"] < seen["pods"]:
-            run.operator.check()
-            await asyncio.sleep(0.1)
-    rest = await window.rest(run.stage, run.operator)
+    await window.wait("every agent to be asked by the new process", lambda: _all_asked(run, begin), run.timeout)
+    rest = await window.rest(run.stage, run.operator, run.timeout)
     requests = run.stage.audit.since(mark)
     return {f"{name}_seconds": rest.since - begin, f"{name}_synced_seconds": synced, f"{name}_cpu_seconds": rest.cpu_seconds,
             f"{name}_writes": sum(request.writes for request in requests), f"{name}_requests": len(requests),
             f"{name}_rss_mb": processes.rss_mb(run.operator.pid)[0], f"{name}_stop_seconds": stopped}
 
 
-async def synced_seconds(operator: OperatorProcess, timeout: float) -> float:
+def _all_asked(run: Run, since: float) -> bool:
+    run.operator.check()
+    seen = run.stage.asked(since)
+    return bool(seen["answered"] == seen["pods"])
+
+
+async def synced_seconds(operator: OperatorProcess, seconds: float) -> float:
     """Return the seconds from the operator's start until its readiness probe said that all that exists is known."""
-    async with asyncio.timeout(timeout):
-        while not await asyncio.to_thread(operator.ready):
-            await asyncio.sleep(0.05)
+    await window.wait("the operator's readiness probe", operator.ready, seconds)
     return time.monotonic() - operator.started
 
 
@@ -152,13 +154,14 @@ async def gap(run: Run) -> Figures:
     operator = run.operator.process
     assert operator is not None
     cluster = run.stage.cluster
-    pods = cluster.get("-n", NAMESPACE, "pods", "-l", "serving.tfmodel.dev/server")["items"]
+    pods = _pods(run)
     operator.send_signal(signal.SIGSTOP)
     try:
         cluster.restart("kube-apiserver")  # which ends all watches
         names = set(await run.models.delete(GAP_MODELS))
-        theirs = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in pods if pod["metadata"]["labels"]["serving.tfmodel.dev/server"] in names}
-        cluster.wait_for("the pods of the deleted TFModels to go", lambda: set(theirs) & _pod_names(run), timeout=120, done=lambda left: not left)
+        theirs = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in pods if pod["metadata"]["labels"][SERVER] in names}
+        cluster.wait_for("the pods of the deleted TFModels to go", lambda: set(theirs) & {pod["metadata"]["name"] for pod in _pods(run)},
+                         timeout=120, done=lambda left: not left)
         cluster.restart("kube-apiserver")
     finally:
         begin = time.monotonic()
@@ -179,8 +182,8 @@ async def _forgotten(run: Run, addresses: set[str], begin: float) -> float | Non
     return None
 
 
-def _pod_names(run: Run) -> set[str]:
-    return {pod["metadata"]["name"] for pod in run.stage.cluster.get("-n", NAMESPACE, "pods")["items"]}
+def _pods(run: Run) -> list[dict[str, Any]]:
+    return list(run.stage.cluster.get("-n", NAMESPACE, "pods", "-l", SERVER)["items"])
 
 
 ORDER = {"apply": apply, "idle": idle, "update-config": update_config, "update-template": update_template,

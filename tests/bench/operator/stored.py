@@ -9,7 +9,7 @@ from tests.bench.operator.phases import Figures
 from tests.bench.operator.stage import Stage
 
 
-async def measure(made: Stage, count: int, timeout: float) -> Figures:
+async def measure(made: Stage, count: int, patience: float) -> Figures:
     """Store TFModels without an operator, start one, and look at it when its readiness probe says that it is synced."""
     operator = made.operator()
     async with Api(made.cluster.url, made.cluster.state.plane.certificates.directory) as api:
@@ -17,7 +17,7 @@ async def measure(made: Stage, count: int, timeout: float) -> Figures:
         await Models(api, count).apply()
         operator.start()
         try:
-            synced = await phases.synced_seconds(operator, timeout)
+            synced = await phases.synced_seconds(operator, patience)
             now, peak = processes.rss_mb(operator.pid)
             return figures | {"synced_seconds": synced, "synced_cpu_seconds": processes.cpu_seconds(operator.pid),
                               "synced_rss_mb": now, "synced_peak_rss_mb": peak}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.bench.operator import processes
@@ -63,6 +64,19 @@ class Window:
         return time.monotonic(), operator, answering, cluster, processes.machine_seconds() - ours
 
 
+async def wait(description: str, look: Callable[[], object], seconds: float) -> None:
+    """Look every 50 ms until there is a true answer.
+
+    Raises:
+        WaitTimeout: None came in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not await asyncio.to_thread(look):
+        if time.monotonic() > deadline:
+            raise WaitTimeout(f"waited {seconds:.0f} s for {description}")
+        await asyncio.sleep(0.05)
+
+
 @dataclass(frozen=True)
 class Rest:
     """When the operator came to rest (of time.monotonic()), and the CPU its process had used by then."""
@@ -71,7 +85,7 @@ class Rest:
     cpu_seconds: float
 
 
-async def rest(stage: Stage, operator: OperatorProcess, timeout: float = 600) -> Rest:
+async def rest(stage: Stage, operator: OperatorProcess, patience: float) -> Rest:
     """Wait until the operator has nothing left to do, seen from outside: for three seconds it has asked the API server for
     nothing and used less than a quarter of a core.
 
@@ -81,7 +95,7 @@ async def rest(stage: Stage, operator: OperatorProcess, timeout: float = 600) ->
     Raises:
         WaitTimeout: It does not come to rest.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + patience
     found = Rest(time.monotonic(), processes.cpu_seconds(operator.pid))
     mark, then, used = stage.audit.read(), found.since, found.cpu_seconds
     while time.monotonic() - found.since < QUIET_SECONDS:
@@ -93,6 +107,6 @@ async def rest(stage: Stage, operator: OperatorProcess, timeout: float = 600) ->
             found = Rest(now, cpu)
         mark, then, used = len(stage.audit.requests), now, cpu
         if now > deadline:
-            raise WaitTimeout(f"the operator is not at rest after {timeout:.0f} s; in the last {LOOK_SECONDS} s it used "
+            raise WaitTimeout(f"the operator is not at rest after {patience:.0f} s; in the last {LOOK_SECONDS} s it used "
                               f"{cpu - used:.2f} s of CPU and asked for {[f'{one.verb} {one.kind}' for one in asked[:10]]}")
     return found
