@@ -45,7 +45,7 @@ demo-env: $(STAMP)  ## Print the export lines for using the demo's cluster by ha
 	@$(RUN) -m tests.cluster env --name demo
 
 test: $(STAMP) prerequisites lint verify  ## Run every tier, the cheap ones first
-	@$(PYTEST) tests/unit tests/golden tests/fuzz tests/api tests/contract tests/agent tests/cluster tests/e2e
+	@$(PYTEST) tests/unit tests/golden tests/fuzz tests/api tests/contract tests/agent tests/cluster tests/bench tests/e2e
 
 test-unit: $(STAMP)  ## Unit, property, golden and short fuzz tests: no network, nothing but Python
 	@$(PYTEST) tests/unit tests/golden tests/fuzz
@@ -69,7 +69,7 @@ fuzz: $(STAMP)  ## Fuzz the readers of files for five minutes
 	@$(RUN) -m tests.fuzz --seconds 300
 
 test-api: $(STAMP)  ## Tests against a real API server, without nodes
-	@$(PYTEST) tests/api tests/cluster -m api
+	@$(PYTEST) tests/api tests/cluster tests/bench -m api
 
 test-node: $(STAMP)  ## End-to-end tests on a real node (root, Linux)
 	@$(PYTEST) tests/e2e tests/cluster -m node
