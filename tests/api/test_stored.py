@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.api.conftest import ROOT
+from tests.api.conftest import Operator, install_crds
 from tests.cluster import EmbeddedCluster
 from tests.cluster.errors import CommandFailed
 from tests.unit.operator.makers import NOW, PLATFORM, Live
@@ -34,11 +34,10 @@ def edition(request):
 def cluster(edition):
     """An API server of its own that has them from before, and today's schema."""
     with EmbeddedCluster() as made:
-        made.kubectl("apply", "--server-side", "-f", str(STORED / edition / "crd.yaml"))
-        made.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        install_crds(made, STORED / edition / "crd.yaml")
         made.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": models(edition)}))
         made.stored = {body["metadata"]["name"]: body for body in made.get("tfmodels")["items"]}
-        made.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        install_crds(made)
         made.wait_for("today's schema", lambda: "drainSeconds" in made.get("tfmodel", "minimal")["spec"]["server"])
         yield made
 
@@ -79,6 +78,24 @@ def test_each_is_planned_or_says_what_to_change(cluster, edition):
                 spec.parse(now)
         else:
             assert plan.make_plan(spec.parse(now), PLATFORM, Live(), NOW).objects
+
+
+def test_the_operator_names_those_that_must_change(cluster, edition):
+    running = Operator(cluster, name="operator-stored")
+    try:
+        for body in models(edition):
+            name = body["metadata"]["name"]
+
+            def verdict(name=name):
+                found = cluster.get("tfmodel", name)
+                seen = {condition["type"]: condition for condition in found["status"].get("conditions", [])}
+                return seen if found["status"]["observedGeneration"] == found["metadata"]["generation"] else None
+
+            config = cluster.wait_for(f"the verdict on {name}", verdict)["ConfigValid"]
+            assert (config["status"], config["reason"]) == (("False", "InvalidSpec") if name in REFUSED_BY_CODE else ("True", "AsDesired"))
+            assert REFUSED_BY_CODE.get(name, "") in config["message"]
+    finally:
+        assert running.stop() == 0
 
 
 def test_what_is_wrong_by_now_can_be_mended_but_not_made_anew(cluster):
