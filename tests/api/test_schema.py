@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
 from tests import bad_specs, fields, schema
+from tests.api.conftest import ROOT
 from tests.cluster.errors import CommandFailed
 
-GOLDEN = sorted((Path(__file__).resolve().parent.parent / "golden").glob("*/tfmodel.yaml"))
+GOLDEN = sorted((ROOT / "tests/golden").glob("*/tfmodel.yaml"))
+SAMPLES = sorted((ROOT / "manifests/samples").glob("*.yaml"))
 MAX_BYTES = 200_000
 
 
@@ -139,3 +140,8 @@ def test_columns(cluster, tfmodel, namespace):
     wide, row = cluster.kubectl("-n", namespace, "get", "ml", "columns", "-o", "wide").splitlines()
     assert wide.split()[6:] == ["SERVER", "IMAGE", "ACCELERATOR", "POLICY"]
     assert row.split()[6:] == ["columns", "i", "1", "nvidia.com/gpu", '{"latest":{"numVersions":2}}']
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_samples_are_admitted(cluster, namespace, sample):
+    cluster.kubectl("-n", namespace, "create", "--dry-run=server", "--validate=strict", "-f", str(sample))
