@@ -41,11 +41,13 @@ class Desired:
     """What follows from a spec, once it has been brought about.
 
     Args:
+        pods: Those the plan was made from.
         problem: Why it could not be, if that is for somebody else to mend.
     """
 
     model: spec.TFModel
     plan: plans.Plan
+    pods: tuple[Body, ...]
     problem: Finding | None
 
     def still_follows(self, children: Children, age: float) -> bool:
@@ -53,7 +55,7 @@ class Desired:
         if self.problem and age >= STALLED_SECONDS:
             return False
         in_time = self.plan.again_in_seconds is None or age < self.plan.again_in_seconds
-        return in_time and self.plan.pods in (None, children.pods)
+        return in_time and (not self.plan.depends_on_pods or self.pods == children.pods)
 
 
 @dataclasses.dataclass(slots=True)
@@ -162,7 +164,7 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired:
     if _has_conditions(body) and world.applier.missing(plan.objects) and not await _exists(body, world):
         raise Vanished
     wrote, problem = await _apply(plan, key, world)
-    desired = Desired(model, plan, problem)
+    desired = Desired(model, plan, children.pods, problem)
     if not wrote:
         memory.desired, memory.edition, memory.tried = desired, edition, now
     return desired

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.api.conftest import ROOT, Operator
+from tests.api.conftest import ROOT, Operator, install_crds
 from tests.cluster import EmbeddedCluster
 
 
@@ -14,8 +14,7 @@ from tests.cluster import EmbeddedCluster
 def cluster():
     """An API server of its own: the tier's other operator would do the work."""
     with EmbeddedCluster() as made:
-        made.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        made.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        install_crds(made)
         yield made
 
 

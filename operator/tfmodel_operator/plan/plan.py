@@ -42,14 +42,14 @@ class Plan:
             isn't among them is to be deleted.
         deployment: The one among ``objects``.
         config_hash: What its agents report once they have read the ConfigMap.
-        pods: Those it was made from; None: it depends on none.
+        depends_on_pods: It may change with the pods, too.
         again_in_seconds: When time alone will change the plan; None: never.
     """
 
     objects: tuple[dict[str, Any], ...]
     deployment: dict[str, Any]
     config_hash: str
-    pods: tuple[Mapping[str, Any], ...] | None = None
+    depends_on_pods: bool = False
     again_in_seconds: float | None = None
 
 
@@ -64,9 +64,8 @@ def make_plan(model: spec.TFModel, platform: Platform, live: Live, now: datetime
     """
     configmap = configmaps.configmap(model)
     used, template = deployments.template(model, platform, live.deployment)
-    choice = update_strategy.choose(
-        model.server, live.deployment, live.pods, template["metadata"]["labels"][labels.TEMPLATE_HASH], now
-    )
+    template_hash = template["metadata"]["annotations"][labels.TEMPLATE]
+    choice = update_strategy.choose(model.server, live.deployment, live.pods, template_hash, now)
     count = deployments.replicas(model, live.deployment)
     deployment = deployments.deployment(model, used, template, choice.strategy, count)
     guarded = model.server.network_policy.policy is Switch.ENABLED
@@ -75,6 +74,6 @@ def make_plan(model: spec.TFModel, platform: Platform, live: Live, now: datetime
         objects=(configmap, service.service(model), service.headless(model), *policies, disruption.budget(model), deployment),
         deployment=deployment,
         config_hash=configmaps.content_hash(configmap),
-        pods=tuple(live.pods) if update_strategy.depends_on_pods(model.server) else None,
+        depends_on_pods=choice.depends_on_pods,
         again_in_seconds=choice.again_in_seconds,
     )

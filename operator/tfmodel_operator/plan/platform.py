@@ -65,18 +65,19 @@ def choose(
     before = None if upgrade else recorded(live)
     if before is not None and live is not None:
         template = hashed(build(before))
-        if _hash_of(template) == _hash_of(live["spec"]["template"]):
+        if hash_of(template) == hash_of(live["spec"]["template"]):
             return before, template
     return current, hashed(build(current))
 
 
 def hashed(template: Template) -> Template:
-    """Return ``template`` with its own hash as a label, by which its pods are known."""
+    """Return ``template`` with its own hash as an annotation, by which its pods are known."""
     digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
     metadata = template["metadata"]
-    return {**template, "metadata": {**metadata, "labels": {**metadata["labels"], labels.TEMPLATE_HASH: digest}}}
+    return {**template, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), labels.TEMPLATE: digest}}}
 
 
-def _hash_of(template: Mapping[str, Any]) -> str | None:
-    found = (template.get("metadata", {}).get("labels") or {}).get(labels.TEMPLATE_HASH)
+def hash_of(made: Mapping[str, Any]) -> str | None:
+    """Return the hash of the template that ``made``, a template or a pod, carries; None: it is older than these hashes."""
+    found = ((made.get("metadata") or {}).get("annotations") or {}).get(labels.TEMPLATE)
     return str(found) if found else None

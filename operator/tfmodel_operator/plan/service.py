@@ -47,5 +47,5 @@ def endpoints(model: spec.TFModel) -> dict[str, str]:
     return {
         "rest": f"http://{host}:{labels.REST_PORT}/v1/models/{model.model_name}",
         "grpc": f"{host}:{labels.GRPC_PORT}",
-        "grpcHeadless": f"dns:///{metadata.headless_name(model)}.{model.namespace}.svc:{labels.GRPC_PORT}",
+        "headless": f"dns:///{metadata.headless_name(model)}.{model.namespace}.svc:{labels.GRPC_PORT}",
     }

@@ -13,8 +13,9 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel_operator.api import labels, server_spec
+from tfmodel_operator.api import server_spec
 from tfmodel_operator.api.server_spec import UpdateStrategy
+from tfmodel_operator.plan import platform
 
 PATIENCE_SECONDS = 30
 """How long a surge may be Unschedulable: an autoscaler or a pod that ends may make room."""
@@ -37,10 +38,12 @@ class Choice:
 
     Args:
         strategy: The Deployment's.
-        again_in_seconds: When time alone will change the choice; None: never.
+        depends_on_pods: It may change with them.
+        again_in_seconds: When time alone will change it; None: never.
     """
 
     strategy: dict[str, Any]
+    depends_on_pods: bool = True
     again_in_seconds: float | None = None
 
 
@@ -56,9 +59,10 @@ def choose(
         now: With a time zone.
     """
     if server.update_strategy in _FIXED:
-        return Choice(_FIXED[server.update_strategy])
-    rolling = any(_hash_of(pod) != template_hash for pod in pods)
-    if server.accelerator is None or live is None or not rolling:
+        return Choice(_FIXED[server.update_strategy], depends_on_pods=False)
+    if server.accelerator is None:
+        return Choice(SURGE_FIRST, depends_on_pods=False)
+    if live is None or all(platform.hash_of(pod) == template_hash for pod in pods):
         return Choice(SURGE_FIRST)
     if live["spec"].get("strategy") == REPLACE_FIRST:
         return Choice(REPLACE_FIRST)  # what is under way is finished that way
@@ -66,13 +70,8 @@ def choose(
     if waiting is None or live["spec"].get("replicas", 1) < 2:
         return Choice(SURGE_FIRST)
     if waiting < PATIENCE_SECONDS:
-        return Choice(SURGE_FIRST, PATIENCE_SECONDS - waiting)
+        return Choice(SURGE_FIRST, again_in_seconds=PATIENCE_SECONDS - waiting)
     return Choice(REPLACE_FIRST)
-
-
-def depends_on_pods(server: server_spec.Server) -> bool:
-    """Tell whether the choice may change with the pods."""
-    return server.accelerator is not None and server.update_strategy not in _FIXED
 
 
 def waiting_seconds(
@@ -82,14 +81,9 @@ def waiting_seconds(
     since = [
         datetime.datetime.fromisoformat(condition["lastTransitionTime"])
         for pod in pods
-        if _hash_of(pod) == template_hash and "deletionTimestamp" not in pod["metadata"]
+        if platform.hash_of(pod) == template_hash and "deletionTimestamp" not in pod["metadata"]
         for condition in pod.get("status", {}).get("conditions") or ()
         if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("reason") == "Unschedulable"
         if f"Insufficient {accelerator.resource}" in condition.get("message", "")
     ]
     return (now - min(since)).total_seconds() if since else None
-
-
-def _hash_of(pod: Manifest) -> str | None:
-    found = (pod["metadata"].get("labels") or {}).get(labels.TEMPLATE_HASH)
-    return str(found) if found else None

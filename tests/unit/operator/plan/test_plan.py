@@ -82,7 +82,7 @@ def test_endpoints():
     assert service.endpoints(tfmodel(modelName="m")) == {
         "rest": "http://half.ml.svc:8501/v1/models/m",
         "grpc": "half.ml.svc:8500",
-        "grpcHeadless": "dns:///half-headless.ml.svc:8500",
+        "headless": "dns:///half-headless.ml.svc:8500",
     }
 
 

@@ -111,6 +111,5 @@ def test_the_agent_image_changes_only_with_the_template(steps):
 
 def test_the_hash_is_of_the_whole_template():
     first, second = planned().deployment, planned(server={"drainSeconds": 21}).deployment
-    hashes = [found["spec"]["template"]["metadata"]["labels"][labels.TEMPLATE_HASH] for found in (first, second)]
+    hashes = [found["spec"]["template"]["metadata"]["annotations"][labels.TEMPLATE] for found in (first, second)]
     assert len(set(hashes)) == 2
-    assert labels.TEMPLATE_HASH not in first["spec"]["selector"]["matchLabels"]

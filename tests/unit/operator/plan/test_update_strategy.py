@@ -30,8 +30,8 @@ def pod(template="new", waiting=None, message=SCHEDULER, reason="Unschedulable",
     if waiting is not None:
         since = (NOW - datetime.timedelta(seconds=waiting)).strftime("%Y-%m-%dT%H:%M:%SZ")
         conditions = [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastTransitionTime": since}]
-    marks = {labels.TEMPLATE_HASH: template} if template else {}
-    return {"metadata": {"labels": marks, **metadata}, "status": {"conditions": conditions}}
+    marks = {labels.TEMPLATE: template} if template else {}
+    return {"metadata": {"annotations": marks, **metadata}, "status": {"conditions": conditions}}
 
 
 OLD = pod("old")
@@ -85,7 +85,7 @@ PODS = st.lists(st.builds(pod, st.sampled_from(["old", "new", None]), st.none() 
 def test_auto_never_stops_the_last_pod_and_ends_with_a_surge(replicas, strategy, pods):
     choice = update_strategy.choose(server(), live(replicas, strategy), pods, "new", NOW)
     if choice.strategy == REPLACE_FIRST:
-        assert any(pod["metadata"]["labels"].get(labels.TEMPLATE_HASH) != "new" for pod in pods)
+        assert any(pod["metadata"]["annotations"].get(labels.TEMPLATE) != "new" for pod in pods)
         assert replicas >= 2 or strategy == REPLACE_FIRST
     later = update_strategy.choose(server(), live(replicas, choice.strategy), pods, "new", NOW + datetime.timedelta(hours=1))
     if choice.strategy == REPLACE_FIRST:
