@@ -112,6 +112,7 @@ class ApiClient:
 
         Raises:
             Gone: ``since`` is too long ago.
+            Silent: The connection counts as dead.
             ApiError: No (further) answer.
         """
         params = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": since, "timeoutSeconds": str(seconds)}
@@ -129,6 +130,8 @@ class ApiClient:
                     for line in lines:
                         event = json.loads(line)
                         yield event["type"], event["object"]
+        except aiohttp.SocketTimeoutError as error:
+            raise errors.Silent(f"watch of {url}: nothing for {inactivity_seconds:.0f} s") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             self._counted("watch", 0)
             raise errors.Unavailable(f"watch of {url}: {error or type(error).__name__}") from error

@@ -6,6 +6,7 @@ ApiError
 ├── NotFound          404
 ├── Rejected          400, 403, 413 and 422 on a write: the object can't be had as it is, its message says why
 └── Unavailable       no answer, 401, 429, 5xx: nothing is known; try again
+    └── Silent        a watch that has told nothing for too long: dead, or there was nothing to tell
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class Rejected(ApiError):
 
 
 class Unavailable(ApiError):
+    pass
+
+
+class Silent(Unavailable):
     pass
 
 

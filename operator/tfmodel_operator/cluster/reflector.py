@@ -71,6 +71,8 @@ class Reflector:
                     await self._list()
                     listed = True
                 await self._watch()
+            except errors.Silent:
+                continue  # an API server to which nothing ever happened sends no bookmarks either
             except errors.ApiError as error:
                 listed = listed and isinstance(error, errors.Unavailable)  # else the way on from the last event is lost
                 await self._pause(error)

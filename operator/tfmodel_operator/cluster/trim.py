@@ -8,7 +8,7 @@ from typing import Any
 from tfmodel_operator.api import kinds
 
 NOT_METADATA = frozenset({"managedFields", "selfLink", "generateName"})
-NOT_ANNOTATIONS = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
+NOT_ANNOTATIONS = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision"})
 NOT_POD_STATUS = frozenset({"hostIP", "hostIPs", "podIPs", "qosClass", "startTime", "observedGeneration"})
 CONTAINER_STATUS = ("name", "ready", "started", "restartCount", "state", "lastState")
 WITHOUT_STATUS = frozenset({"Service", "PodDisruptionBudget", "NetworkPolicy"})
