@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.unit.operator.makers import Live, planned
+
 CASES = sorted((Path(__file__).resolve().parent.parent / "golden").glob("*/objects.yaml"))
 NEEDS = ("runtimeClassName", "priorityClassName", "serviceAccountName")
 """Fields that name objects which the API server looks for."""
@@ -55,3 +57,34 @@ def test_pod_security_admits_the_pods(cluster, namespace, case):
     pod["spec"]["hostNetwork"] = True
     with pytest.raises(Exception, match="violates PodSecurity"):
         cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(pod))
+
+
+CHANGES = (
+    {},
+    {"updateStrategy": "Recreate", "service": {"type": "LoadBalancer", "annotations": {"a": "b"}}},
+    {"updateStrategy": "ReplaceFirst", "service": {"type": "NodePort"}, "batching": {"maxBatchSize": 8}},
+    {"accelerator": {}, "batching": {"maxBatchSize": 9}, "replicas": 2, "networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}},
+    {"updateStrategy": "Recreate", "replicas": 3, "pod": {"labels": {"a": "b"}, "env": [{"name": "A", "value": "B"}]}},
+    {"updateStrategy": "SurgeFirst", "pod": {"labels": {"c": "d"}, "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]}},
+    {},
+)  # fmt: skip
+
+
+def test_each_plan_follows_upon_each_other(cluster, namespace):
+    """Applied over one another: what left the plan leaves the objects, and no change is one that the API server can't make."""
+    live = Live()
+    for changes in CHANGES:
+        wanted = json.loads(json.dumps(planned(live=live, server=changes).objects))
+        for manifest in wanted:
+            manifest["metadata"]["namespace"] = namespace
+            del manifest["metadata"]["ownerReferences"]  # the garbage collector looks for them
+            text = json.dumps(manifest)
+            taken = json.loads(cluster.kubectl("apply", "--server-side", "--force-conflicts", "-o", "json", "-f", "-", input=text))
+            assert_within(manifest, taken)
+        live = Live(taken)
+    assert taken["spec"]["replicas"] == 3, "once given, kept"
+    (container,) = taken["spec"]["template"]["spec"]["containers"]
+    assert "env" not in container
+    assert [volume["name"] for volume in taken["spec"]["template"]["spec"]["volumes"]] == ["source", "config", "view", "tmp"]
+    assert {"a", "c"}.isdisjoint(taken["spec"]["template"]["metadata"]["labels"])
+    assert "a" not in cluster.get("-n", namespace, "service", "half")["metadata"].get("annotations", {})

@@ -26,14 +26,6 @@ class Live(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Nothing:
-    """A server of which nothing exists yet."""
-
-    deployment: None = None
-    pods: tuple[()] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """The complete desired objects of one server.
 

@@ -17,7 +17,8 @@ from tfmodel_operator.api import labels
 
 REVISION = 1
 """Of the builders of the template and of the default images. Who changes what they make of an unchanged spec keeps the old
-way beside the new one, under the next number."""
+way beside the new one, under the next number, and lets the builders choose by it. One that this operator doesn't know, because
+a newer one has been here, is kept as long as it comes to the same."""
 
 Template = dict[str, Any]
 
@@ -42,14 +43,14 @@ def record(platform: Platform) -> str:
 
 
 def recorded(deployment: Mapping[str, Any] | None) -> Platform | None:
-    """Return the platform that ``deployment`` was made with, or None: it can't be told, or not be made again by this operator."""
+    """Return the platform that ``deployment`` was made with, or None: it can't be told."""
     text = ((deployment or {}).get("metadata", {}).get("annotations") or {}).get(labels.PLATFORM, "")
     try:
         found = json.loads(text)
         platform = Platform(str(found["agentImage"]), revision=int(found["revision"]))
     except (ValueError, KeyError, TypeError):
         return None
-    return platform if platform.revision == REVISION and platform.agent_image else None
+    return platform if platform.agent_image else None
 
 
 def choose(

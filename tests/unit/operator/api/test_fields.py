@@ -77,3 +77,12 @@ def test_numbers_are_bounded_in_spec():
     for path, leaf in fields.leaves().items():
         if leaf.get("type") == "integer":
             assert "minimum" in leaf, path
+
+
+def test_defaults_are_told():
+    """`kubectl explain` doesn't show them."""
+    for path, leaf in fields.leaves().items():
+        default = leaf.get("default")
+        if default not in (None, "", {}) and not isinstance(default, dict):
+            said = str(default).lower() if isinstance(default, bool) else str(default)
+            assert f"Default: {said}." in leaf["description"], path

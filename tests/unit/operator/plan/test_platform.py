@@ -76,6 +76,12 @@ def test_a_record_that_cannot_be_used_gives_way_to_the_operators_own(annotation)
     assert agent_image(planned(NEWER, Live(live)).deployment) == NEWER.agent_image
 
 
+def test_a_revision_that_comes_to_the_same_is_kept():
+    live = copy.deepcopy(planned().deployment)
+    live["metadata"]["annotations"][labels.PLATFORM] = platform.record(dataclasses.replace(PLATFORM, revision=99))
+    assert planned(NEWER, Live(live)).deployment == live
+
+
 def test_a_record_that_is_not_of_this_template_is_not_believed():
     live = copy.deepcopy(planned().deployment)
     live["metadata"]["annotations"][labels.PLATFORM] = platform.record(platform.Platform("stranger/image:1"))
