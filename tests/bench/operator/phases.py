@@ -128,8 +128,9 @@ async def _restart(run: Run, name: str, number: signal.Signals) -> Figures:
     await window.wait("every agent to be asked by the new process", lambda: _all_asked(run, begin), run.timeout)
     rest = await window.rest(run.stage, run.operator, run.timeout)
     requests = run.stage.audit.since(mark)
+    writes = [request for request in requests if request.writes]
     return {f"{name}_seconds": rest.since - begin, f"{name}_synced_seconds": synced, f"{name}_cpu_seconds": rest.cpu_seconds,
-            f"{name}_writes": sum(request.writes for request in requests), f"{name}_requests": len(requests),
+            f"{name}_writes": len(writes), f"{name}_writes_by_kind": audit.by_kind(writes), f"{name}_requests": len(requests),
             f"{name}_rss_mb": processes.rss_mb(run.operator.pid)[0], f"{name}_stop_seconds": stopped}
 
 

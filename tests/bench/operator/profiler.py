@@ -34,11 +34,12 @@ def main() -> None:
         stacks[tuple(codes)] += 1
 
     def dump(_: int, __: FrameType | None) -> None:
-        unfinished = file.with_suffix(".new")
-        counted = [[[f"{code.co_filename}:{code.co_qualname}" for code in codes], count] for codes, count in stacks.items()]
-        unfinished.write_text(json.dumps(counted))
-        unfinished.rename(file)
+        taken = list(stacks.items())  # in one go: samples are taken in here too
         stacks.clear()
+        unfinished = file.with_suffix(".new")
+        named = [[[f"{code.co_filename}:{code.co_qualname}" for code in codes], count] for codes, count in taken]
+        unfinished.write_text(json.dumps(named))
+        unfinished.rename(file)
 
     signal.signal(signal.SIGPROF, sample)
     signal.signal(signal.SIGUSR2, dump)
