@@ -69,7 +69,9 @@ async def reconcile(key: Key, world: World) -> float | None:
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
         too_large = isinstance(error, model_config.ModelConfigTooLarge)
         finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
-        status = statuses.invalid(before, finding, body["metadata"]["generation"], world.now())
+        pods = observe.pod_facts(world.store.children(key).deployment, _pods(key, world), world.agents.report)
+        name = str(body.get("spec", {}).get("modelName", key[1]))
+        status = statuses.invalid(before, finding, body["metadata"]["generation"], world.now(), pods=pods, model_name=name)
     else:
         if not await _exists(body, key, world):
             return None if world.store.model(key) is None else 0.0
@@ -139,12 +141,17 @@ async def _touch_pods(children: Children, plan: plans.Plan, world: World) -> Non
 
 
 def _observe(model: spec.TFModel, plan: plans.Plan, problem: Finding | None, key: Key, world: World) -> facts.Facts:
-    children = world.store.children(key)
-    pods = tuple(pod for pod in children.pods if workload.belongs_to(pod, key[1]) and not workload.terminating(pod))
+    deployment = world.store.children(key).deployment
+    pods, report = _pods(key, world), world.agents.report
+    return observe.observe(model, deployment, pods, report, config_hash=plan.config_hash, config_problem=problem)
+
+
+def _pods(key: Key, world: World) -> tuple[dict[str, Any], ...]:
+    """Return the pods of the server that are not on their way out, whose agents are followed from now on."""
+    found = world.store.children(key).pods
+    pods = tuple(pod for pod in found if workload.belongs_to(pod, key[1]) and not workload.terminating(pod))
     world.agents.follow(key, pods)
-    return observe.observe(
-        model, children.deployment, pods, world.agents.report, config_hash=plan.config_hash, config_problem=problem
-    )
+    return pods
 
 
 async def _write_status(body: dict[str, Any], status: dict[str, Any], world: World) -> None:

@@ -14,6 +14,9 @@ MANAGER = "tfmodel-operator"
 CONFIG_HASH = f"{GROUP}/config-hash"
 """Annotation on pods: changing it makes the kubelet bring a changed ConfigMap to the pod at once (0.1 s, else up to 60 s)."""
 
+TEMPLATE = f"{GROUP}/template"
+"""Annotation in the pod template: its hash. Pods carry it, so that those of the applied template are told from older ones."""
+
 GRPC_PORT = 8500
 REST_PORT = 8501
 AGENT_PORT = 8502

@@ -6,6 +6,7 @@ The template is a function of spec and of the agent's image alone: whatever chan
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,12 +45,16 @@ def deployment(model: spec.TFModel, agent_image: str, live: Mapping[str, Any] | 
             "selector": {"matchLabels": labels.selector(name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "revisionHistoryLimit": 3,
-            "template": {
-                "metadata": {"labels": labels.of_server(name)},
-                "spec": pod_spec(model, agent_image, drain_token(model, live)),
-            },
+            "template": _marked(labels.of_server(name), pod_spec(model, agent_image, drain_token(model, live))),
         },
     }
+
+
+def _marked(pod_labels: Mapping[str, str], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pod template with its own hash in it."""
+    template = {"metadata": {"labels": pod_labels}, "spec": spec}
+    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
+    return {"metadata": {"labels": pod_labels, "annotations": {labels.TEMPLATE: digest}}, "spec": spec}
 
 
 def drain_token(model: spec.TFModel, live: Mapping[str, Any] | None) -> str:
