@@ -73,7 +73,7 @@ def _entry(number: int, models: Sequence[ModelState], seen: Facts) -> dict[str, 
     available = sum(state is not None and state.state == "AVAILABLE" for state in states)
     state = "" if None in states else worst.state
     optional = {
-        "labels": sorted(label for label, version in seen.labels.items() if version == number and available == len(seen.pods)),
+        "labels": _labels(number, seen),
         "reason": clean(worst.reason, REASON_CHARACTERS),
         "digest": clean(_common(state.digest for state in states if state), DIGEST_CHARACTERS),
         "signatures": [clean(name, NAME_CHARACTERS) for name in worst.signatures[:MAX_SIGNATURES]],
@@ -88,6 +88,12 @@ def _entry(number: int, models: Sequence[ModelState], seen: Facts) -> dict[str, 
         "message": clean(worst.message, MESSAGE_CHARACTERS),
         **{key: value for key, value in optional.items() if value},
     }
+
+
+def _labels(number: int, seen: Facts) -> list[str]:
+    """Return the labels that clients may use for a version: those that the agents of all pods have set."""
+    published = all(pod.agent and pod.agent.settled and pod.agent.config_hash == seen.config_hash for pod in seen.pods)
+    return sorted(label for label, version in seen.labels.items() if published and version == number)
 
 
 def of(number: int, model: ModelState) -> VersionState | None:
