@@ -8,7 +8,6 @@ from tfmodel_agent import history as memory
 from tfmodel_agent import steps
 from tfmodel_serving import model_config
 from tfmodel_serving.state import (
-    LOAD_FAILED,
     MAX_NAMES,
     MAX_WARNINGS,
     MESSAGE_CHARACTERS,
@@ -72,7 +71,7 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
     failure = history.failures.get((wanted.model.name, version))
     message = finding.message if finding else "no such directory"
     if failure:
-        message = f"{LOAD_FAILED}{failure.message}"
+        message = f"failed to load: {failure.message}"
     return VersionState(
         version=version,
         verdict=str(finding.verdict) if finding else "Missing",

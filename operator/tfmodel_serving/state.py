@@ -10,8 +10,6 @@ SCHEMA = 1
 MAX_BYTES = 1 << 20
 MESSAGE_CHARACTERS = 512
 """Messages are cut to this length: they come from model servers and file names, and end in a status object."""
-LOAD_FAILED = "failed to load: "
-"""How the message of a version begins that the model server failed to load."""
 MAX_NAMES = 16
 MAX_WARNINGS = 3
 NAME_CHARACTERS = 128

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tfmodel_operator.api.conditions import Reason
 from tfmodel_operator.api.facts import Facts
 from tfmodel_serving import model_config
-from tfmodel_serving.state import LOAD_FAILED, ModelState, VersionState, clean
+from tfmodel_serving.state import ModelState, VersionState, clean
 
 MAX_VERSIONS = 20
 MAX_SIGNATURES = 17
@@ -49,12 +50,13 @@ def _complete(version: VersionState) -> bool:
 
 def failed(version: VersionState) -> bool:
     """Tell whether the model server failed to load a version."""
-    return version.state != "AVAILABLE" and version.message.startswith(LOAD_FAILED)
+    return version.state != "AVAILABLE" and version.reason == Reason.MODEL_LOAD_FAILED
 
 
 def highest_available(model: ModelState) -> int | None:
     """Return the version that requests without a version get in one pod, or None."""
-    return max((version.version for version in model.versions if version.state == "AVAILABLE"), default=None)
+    available = (version.version for version in model.versions if version.state == "AVAILABLE")
+    return max((number for number in available if 1 <= number <= MAX_VERSION), default=None)
 
 
 def entries(seen: Facts) -> list[dict[str, Any]]:

@@ -115,11 +115,11 @@ def broken(number=7, verdict="Rejected", message="saved_model.pb can't be parsed
             seen(pod("a", version(1, "LOADING"), ready=False)), Reason.MODEL_LOADING, "version 1 is LOADING", RECONCILING, id="loading"
         ),
         pytest.param(
-            seen(pod("a", version(1, "END", message="failed to load: no SavedModel"), ready=False)),
+            seen(pod("a", version(1, "END", message="failed to load: no SavedModel", reason="ModelLoadFailed"), ready=False)),
             Reason.MODEL_LOAD_FAILED, "pod a: version 1 failed to load: no SavedModel", STALLED, id="failed",
         ),
         pytest.param(
-            seen(pod("a", version(2, "END", message="failed to load: no kernel", wanted=False), version(1))),
+            seen(pod("a", version(2, "END", message="failed to load: no kernel", reason="ModelLoadFailed", wanted=False), version(1))),
             Reason.MODEL_LOAD_FAILED, "version 2 failed to load: no kernel; version 1 goes on serving", STALLED, id="failed, and held back",
         ),
         pytest.param(
@@ -195,7 +195,7 @@ def test_ready(found, reason, says, kstatus):
 
 
 def test_a_bad_new_version_leaves_the_model_available():
-    found = seen(pod("a", version(2, "END", message="failed to load: broken"), version(1, wanted=False)))
+    found = seen(pod("a", version(2, "END", message="failed to load: broken", reason="ModelLoadFailed"), version(1, wanted=False)))
     findings = status.findings(found)
     assert findings[Type.AVAILABLE].status == "True"
     assert findings[Type.READY].status == "False"

@@ -13,7 +13,7 @@ NO_IMAGE = silent(problem=Finding("False", Reason.IMAGE_PULL_FAILED, "container 
 NO_GPU = silent(problem=Finding("False", Reason.WAITING_FOR_ACCELERATOR, "1 Insufficient nvidia.com/gpu."))
 SERVED = seen(pod("a", version(1)))
 LOADING = seen(pod("a", version(1, "LOADING"), ready=False))
-FAILED = seen(pod("a", version(2, "END", message="failed to load: broken"), version(1)))
+FAILED = seen(pod("a", version(2, "END", message="failed to load: broken", reason="ModelLoadFailed"), version(1)))
 STARTING = seen(silent("a"))
 LATE = seen(NO_GPU, deployment={"overdue": "timed out progressing."})
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.operator.makers import agent, tfmodel, version
 from tfmodel_operator.api import labels
 from tfmodel_operator.api.conditions import Reason
 from tfmodel_operator.observe import agents, observe, pods, workload
-from tests.unit.operator.makers import agent, tfmodel, version
 
 GPU_WORDS = (
     "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint {a: b}. preemption: 0/3 nodes are "
