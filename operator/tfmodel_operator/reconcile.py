@@ -126,7 +126,7 @@ async def reconcile(key: Key, world: World) -> float | None:
     try:
         desired = await _bring_about(body, key, world)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
-        return await _publish(body, _invalid(body, error, world), key, world)
+        return await _publish(body, _invalid(body, error, key, world), key, world)
     except Vanished:
         return 0.0
     again = await _report(desired, body, key, world)
@@ -198,19 +198,25 @@ async def _exists(body: Body, world: World) -> bool:
 
 
 async def _observe(desired: Desired, key: Key, world: World) -> facts.Facts:
-    children = world.store.children(key)
-    pods = tuple(pod for pod in children.pods if workload.belongs_to(pod, key[1]) and not workload.terminating(pod))
-    world.agents.follow(key, pods)
+    pods = _pods(key, world)
     if desired.problem is None:
         await _touch(pods, desired.plan.config_hash, world)
     return observe.observe(
         desired.model,
-        children.deployment,
+        world.store.children(key).deployment,
         pods,
         world.agents.report,
         config_hash=desired.plan.config_hash,
         config_problem=desired.problem,
     )
+
+
+def _pods(key: Key, world: World) -> tuple[Body, ...]:
+    """Return the pods of the server that are not on their way out, whose agents are followed from now on."""
+    found = world.store.children(key).pods
+    pods = tuple(pod for pod in found if workload.belongs_to(pod, key[1]) and not workload.terminating(pod))
+    world.agents.follow(key, pods)
+    return pods
 
 
 async def _touch(pods: tuple[Body, ...], config_hash: str, world: World) -> None:
@@ -231,10 +237,13 @@ async def _touch(pods: tuple[Body, ...], config_hash: str, world: World) -> None
             )
 
 
-def _invalid(body: Body, error: Exception, world: World) -> dict[str, Any]:
+def _invalid(body: Body, error: Exception, key: Key, world: World) -> dict[str, Any]:
     too_large = isinstance(error, model_config.ModelConfigTooLarge)
     finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
-    return statuses.invalid(body.get("status", {}), finding, body["metadata"]["generation"], world.now())
+    pods = observe.pod_facts(world.store.children(key).deployment, _pods(key, world), world.agents.report)
+    name = str(body.get("spec", {}).get("modelName", key[1]))
+    generation = body["metadata"]["generation"]
+    return statuses.invalid(body.get("status", {}), finding, generation, world.now(), pods=pods, model_name=name)
 
 
 async def _publish(body: Body, status: dict[str, Any], key: Key, world: World) -> float:
