@@ -28,9 +28,12 @@ MOVING_SECONDS = 10.0
 """What moves tells us so itself, by watches and by agents; looks are the belt to these braces."""
 STALLED_SECONDS = 10.0
 """The mend may be something no watch of ours tells of, such as a stranger's Service that is deleted."""
-STEADY_SECONDS = 300.0
-STATUS_SECONDS = 1.0
-"""Between two writes of one status, unless Ready changes: a rollout has dozens of moments, and few readers."""
+STEADY_SECONDS = 600.0
+"""After so long everything is compared anew, whatever is remembered."""
+NEWS_SECONDS = 1.0
+"""Between two writes of one status that says something new, unless Ready changes: a rollout has dozens of moments."""
+NARRATION_SECONDS = 5.0
+"""The same where only words and numbers are others."""
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +56,15 @@ class Memory:
     """What a pass need not do again because nothing it depends on has changed; forgetting it costs time, and nothing else.
 
     Args:
-        edition: Of the store, at which ``desired`` was brought about and found to be in place.
-        tried: Monotonic seconds of that.
+        edition: Of the store, at which ``desired`` was brought about.
+        until: Monotonic seconds, until which that holds good.
         judged: Facts and stored status from which no other status followed.
         written: Monotonic seconds of the last write of status; at first, of the first pass.
     """
 
     written: float
     edition: int = 0
-    tried: float = 0.0
+    until: float = 0.0
     desired: Desired | None = None
     judged: tuple[facts.Facts, Any] | None = None
 
@@ -139,30 +142,30 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired:
         Vanished: See there.
     """
     memory, edition, now = world.memory(key), world.store.edition(key), time.monotonic()
-    if memory.desired and memory.edition == edition and (not memory.desired.problem or now < memory.tried + STALLED_SECONDS):
+    if memory.desired and memory.edition == edition and now < memory.until:
         return memory.desired
     memory.desired = None
     model = spec.parse(body)
     plan = plans.make_plan(model, world.agent_image, world.store.children(key).deployment)
     if _has_conditions(body) and world.applier.missing(plan.objects) and not await _exists(body, world):
         raise Vanished
-    wrote, problem = await _apply(plan, key, world)
-    desired = Desired(model, plan.config_hash, problem)
-    if not wrote:
-        memory.desired, memory.edition, memory.tried = desired, edition, now
-    return desired
+    problem = await _apply(plan, key, world)
+    memory.desired, memory.edition = Desired(model, plan.config_hash, problem), edition
+    memory.until = now + (STALLED_SECONDS if problem else STEADY_SECONDS)
+    return memory.desired
 
 
-async def _apply(plan: plans.Plan, key: Key, world: World) -> tuple[bool, Finding | None]:
-    """Apply the whole plan; return whether anything was written, and why it can't be, if that is for somebody to mend."""
+async def _apply(plan: plans.Plan, key: Key, world: World) -> Finding | None:
+    """Apply the whole plan; return why it can't be, if that is for somebody to mend."""
     try:
-        return await world.applier.apply(plan.objects, key), None
+        await world.applier.apply(plan.objects, key)
     except errors.Rejected as error:
-        return False, Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
+        return Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
     except errors.ForeignObject as error:
-        return False, Finding("False", Reason.NAME_CONFLICT, str(error))
+        return Finding("False", Reason.NAME_CONFLICT, str(error))
     except errors.Leftover as error:
-        return False, Finding("False", Reason.WAITING_FOR_PODS, str(error))
+        return Finding("False", Reason.WAITING_FOR_PODS, str(error))
+    return None
 
 
 async def _exists(body: Body, world: World) -> bool:
@@ -225,7 +228,7 @@ async def _publish(body: Body, status: dict[str, Any], key: Key, world: World) -
     before, memory = body.get("status", {}), world.memory(key)
     if status == before:
         return _next_look(status)
-    due = memory.written + (0.0 if _is_urgent(before, status) else STATUS_SECONDS) - time.monotonic()
+    due = memory.written + _patience(before, status) - time.monotonic()
     if due > 0:
         return due
     await _write_status(body, status, world)
@@ -263,10 +266,17 @@ def _has_conditions(body: Body) -> bool:
     return bool(body.get("status", {}).get("conditions"))
 
 
-def _is_urgent(before: dict[str, Any], status: dict[str, Any]) -> bool:
-    """Tell whether a status must not wait: Ready changes, or nothing more will happen by itself."""
+def _patience(before: dict[str, Any], status: dict[str, Any]) -> float:
+    """Return how long after the last write a status may be written, in seconds."""
     was = _ready(before).get("status", "False")
-    return bool(_ready(status)["status"] != was) or (_is_stalled(status) and not _is_stalled(before))
+    if _ready(status)["status"] != was or (_is_stalled(status) and not _is_stalled(before)):
+        return 0.0
+    return NARRATION_SECONDS if _gist(status) == _gist(before) else NEWS_SECONDS
+
+
+def _gist(status: dict[str, Any]) -> tuple[Any, ...]:
+    said = {(c["type"], c["status"], c["reason"]) for c in status.get("conditions", [])}
+    return said, status.get("observedGeneration"), status.get("promotedVersion")
 
 
 def _is_stalled(status: dict[str, Any]) -> bool:

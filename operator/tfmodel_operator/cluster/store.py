@@ -64,11 +64,14 @@ class Store:
         self._servers: dict[Key, Server] = {}
         self._editions = itertools.count(1)
 
-    def upsert(self, kind: str, body: Mapping[str, Any]) -> list[Key]:
+    def upsert(self, kind: str, body: Mapping[str, Any], *, ours: bool = False) -> list[Key]:
         """Take in an object as it is now; return the keys to look at: none if it is nobody's, or nothing is new.
 
         An older state than the stored one is left out: our own writes are here before the watch tells of them. Resource
         versions are integers that grow (Kubernetes 1.35 promises it; etcd has always made them so).
+
+        Args:
+            ours: It is the answer to a write of ours, and so no news to a plan.
         """
         name = _name(kind, body)
         stored = self._objects.get(name)
@@ -82,7 +85,7 @@ class Store:
         changed = set(kept) if stored is None else _share(kept, stored)
         self._objects[name] = kept
         self._put(kind, key, kept)
-        if kind != kinds.POD.name and changed - {"status"}:
+        if kind != kinds.POD.name and changed - {"status"} and not ours:
             self._servers[key].edition = next(self._editions)
         return [*touched, key] if changed else touched
 
