@@ -179,7 +179,8 @@ async def _exists(body: Body, world: World) -> bool:
     except errors.NotFound:
         world.store.remove(kinds.MODEL.name, body)
         return False
-    world.store.upsert(kinds.MODEL.name, found)
+    if world.store.model((metadata["namespace"], metadata["name"])) is not None:  # else the watch has told of it meanwhile
+        world.store.upsert(kinds.MODEL.name, found)
     return bool(found["metadata"]["uid"] == metadata["uid"]) and "deletionTimestamp" not in found["metadata"]
 
 
@@ -210,7 +211,7 @@ async def _touch(pods: tuple[Body, ...], config_hash: str, world: World) -> None
         identity = {key: metadata[key] for key in ("name", "namespace", "uid")}
         manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, "annotations": {labels.CONFIG_HASH: config_hash}}}
         try:
-            world.store.upsert(kinds.POD.name, await world.client.apply(manifest))
+            world.store.upsert(kinds.POD.name, await world.client.apply(manifest), ours=True)
         except (errors.Conflict, errors.NotFound, errors.Rejected) as error:
             log.info(
                 "Can't touch a pod: its config will come by itself, later", extra={"pod": metadata["name"], "error": str(error)}
@@ -244,7 +245,7 @@ async def _write_status(body: Body, status: dict[str, Any], world: World) -> Non
     except (errors.Conflict, errors.NotFound):
         await _exists(body, world)  # deleted, or deleted and created anew
         return
-    world.store.upsert(kinds.MODEL.name, written)
+    world.store.upsert(kinds.MODEL.name, written, ours=True)
     _tell(body, status, world)
 
 
