@@ -29,9 +29,12 @@ MOVING_SECONDS = 10.0
 """What moves tells us so itself, by watches and by agents; looks are the belt to these braces."""
 STALLED_SECONDS = 10.0
 """The mend may be something no watch of ours tells of, such as a stranger's Service that is deleted."""
-STEADY_SECONDS = 300.0
-STATUS_SECONDS = 1.0
-"""Between two writes of one status, unless Ready changes: a rollout has dozens of moments, and few readers."""
+STEADY_SECONDS = 600.0
+"""After so long everything is compared anew, whatever is remembered."""
+NEWS_SECONDS = 1.0
+"""Between two writes of one status that says something new, unless Ready changes: a rollout has dozens of moments."""
+NARRATION_SECONDS = 5.0
+"""The same where only words and numbers are others."""
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +53,9 @@ class Desired:
     pods: tuple[Body, ...]
     problem: Finding | None
 
-    def still_follows(self, children: Children, age: float) -> bool:
-        """Tell whether the plan would be the same now, with spec and owned objects as they were ``age`` seconds ago."""
-        if self.problem and age >= STALLED_SECONDS:
-            return False
-        in_time = self.plan.again_in_seconds is None or age < self.plan.again_in_seconds
-        return in_time and (not self.plan.depends_on_pods or self.pods == children.pods)
+    def follows_from(self, children: Children) -> bool:
+        """Tell whether the plan would be the same with these children, as far as it depends on them beside what they own."""
+        return not self.plan.depends_on_pods or self.pods == children.pods
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,15 +63,15 @@ class Memory:
     """What a pass need not do again because nothing it depends on has changed; forgetting it costs time, and nothing else.
 
     Args:
-        edition: Of the store, at which ``desired`` was brought about and found to be in place.
-        tried: Monotonic seconds of that.
+        edition: Of the store, at which ``desired`` was brought about.
+        until: Monotonic seconds, until which that holds good.
         judged: Facts and stored status from which no other status followed.
         written: Monotonic seconds of the last write of status; at first, of the first pass.
     """
 
     written: float
     edition: int = 0
-    tried: float = 0.0
+    until: float = 0.0
     desired: Desired | None = None
     judged: tuple[facts.Facts, Any] | None = None
 
@@ -156,30 +156,31 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired:
     """
     memory, edition, now = world.memory(key), world.store.edition(key), time.monotonic()
     children = world.store.children(key)
-    if memory.desired and memory.edition == edition and memory.desired.still_follows(children, now - memory.tried):
+    if memory.desired and memory.edition == edition and now < memory.until and memory.desired.follows_from(children):
         return memory.desired
     memory.desired = None
     model = spec.parse(body)
     plan = plans.make_plan(model, world.platform, children, datetime.datetime.now(datetime.UTC))
     if _has_conditions(body) and world.applier.missing(plan.objects) and not await _exists(body, world):
         raise Vanished
-    wrote, problem = await _apply(plan, key, world)
-    desired = Desired(model, plan, children.pods, problem)
-    if not wrote:
-        memory.desired, memory.edition, memory.tried = desired, edition, now
-    return desired
+    problem = await _apply(plan, key, world)
+    memory.desired, memory.edition = Desired(model, plan, children.pods, problem), edition
+    steady = STALLED_SECONDS if problem else STEADY_SECONDS
+    memory.until = now + min(steady, plan.again_in_seconds or steady)
+    return memory.desired
 
 
-async def _apply(plan: plans.Plan, key: Key, world: World) -> tuple[bool, Finding | None]:
-    """Apply the whole plan; return whether anything was written, and why it can't be, if that is for somebody to mend."""
+async def _apply(plan: plans.Plan, key: Key, world: World) -> Finding | None:
+    """Apply the whole plan; return why it can't be, if that is for somebody to mend."""
     try:
-        return await world.applier.apply(plan.objects, key), None
+        await world.applier.apply(plan.objects, key)
     except errors.Rejected as error:
-        return False, Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
+        return Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
     except errors.ForeignObject as error:
-        return False, Finding("False", Reason.NAME_CONFLICT, str(error))
+        return Finding("False", Reason.NAME_CONFLICT, str(error))
     except errors.Leftover as error:
-        return False, Finding("False", Reason.WAITING_FOR_PODS, str(error))
+        return Finding("False", Reason.WAITING_FOR_PODS, str(error))
+    return None
 
 
 async def _exists(body: Body, world: World) -> bool:
@@ -193,7 +194,8 @@ async def _exists(body: Body, world: World) -> bool:
     except errors.NotFound:
         world.store.remove(kinds.MODEL.name, body)
         return False
-    world.store.upsert(kinds.MODEL.name, found)
+    if world.store.model((metadata["namespace"], metadata["name"])) is not None:  # else the watch has told of it meanwhile
+        world.store.upsert(kinds.MODEL.name, found)
     return bool(found["metadata"]["uid"] == metadata["uid"]) and "deletionTimestamp" not in found["metadata"]
 
 
@@ -230,7 +232,7 @@ async def _touch(pods: tuple[Body, ...], config_hash: str, world: World) -> None
         identity = {key: metadata[key] for key in ("name", "namespace", "uid")}
         manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, "annotations": {labels.CONFIG_HASH: config_hash}}}
         try:
-            world.store.upsert(kinds.POD.name, await world.client.apply(manifest))
+            world.store.upsert(kinds.POD.name, await world.client.apply(manifest), ours=True)
         except (errors.Conflict, errors.NotFound, errors.Rejected) as error:
             log.info(
                 "Can't touch a pod: its config will come by itself, later", extra={"pod": metadata["name"], "error": str(error)}
@@ -251,7 +253,7 @@ async def _publish(body: Body, status: dict[str, Any], key: Key, world: World) -
     before, memory = body.get("status", {}), world.memory(key)
     if status == before:
         return _next_look(status)
-    due = memory.written + (0.0 if _is_urgent(before, status) else STATUS_SECONDS) - time.monotonic()
+    due = memory.written + _patience(before, status) - time.monotonic()
     if due > 0:
         return due
     await _write_status(body, status, world)
@@ -267,7 +269,7 @@ async def _write_status(body: Body, status: dict[str, Any], world: World) -> Non
     except (errors.Conflict, errors.NotFound):
         await _exists(body, world)  # deleted, or deleted and created anew
         return
-    world.store.upsert(kinds.MODEL.name, written)
+    world.store.upsert(kinds.MODEL.name, written, ours=True)
     _tell(body, status, world)
 
 
@@ -289,10 +291,17 @@ def _has_conditions(body: Body) -> bool:
     return bool(body.get("status", {}).get("conditions"))
 
 
-def _is_urgent(before: dict[str, Any], status: dict[str, Any]) -> bool:
-    """Tell whether a status must not wait: Ready changes, or nothing more will happen by itself."""
+def _patience(before: dict[str, Any], status: dict[str, Any]) -> float:
+    """Return how long after the last write a status may be written, in seconds."""
     was = _ready(before).get("status", "False")
-    return bool(_ready(status)["status"] != was) or (_is_stalled(status) and not _is_stalled(before))
+    if _ready(status)["status"] != was or (_is_stalled(status) and not _is_stalled(before)):
+        return 0.0
+    return NARRATION_SECONDS if _gist(status) == _gist(before) else NEWS_SECONDS
+
+
+def _gist(status: dict[str, Any]) -> tuple[Any, ...]:
+    said = {(c["type"], c["status"], c["reason"]) for c in status.get("conditions", [])}
+    return said, status.get("observedGeneration"), status.get("promotedVersion")
 
 
 def _is_stalled(status: dict[str, Any]) -> bool:

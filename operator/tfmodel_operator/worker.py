@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 
 from tfmodel_operator import logs, metrics, reconcile
@@ -42,5 +43,5 @@ class Worker:
             return "error"
         self._queue.forget(key)
         if seconds is not None:
-            self._queue.add_after(key, seconds)
+            self._queue.add_after(key, seconds * random.uniform(1.0, 1.1))  # noqa: S311 so that not all come at once
         return "done"

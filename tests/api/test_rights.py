@@ -65,4 +65,4 @@ def test_an_operator_that_restarts_writes_nothing_that_is_so_already(cluster, tf
     finally:
         assert second.stop() == 0
     applied = [line for line in second.log.read_text().splitlines() if "Applying" in line and namespace in line]
-    assert [json.loads(line)["message"] for line in applied] == ["Applying Deployment"]
+    assert [json.loads(line)["objects"] for line in applied] == [["Deployment/half"]]

@@ -35,14 +35,11 @@ class Applier:
         """Tell whether a child doesn't exist, or has lost its owner: what happens when the owner is deleted."""
         return any(live is None or not _is_controlled(live, one) for one in objects for live in [self._store.find(one)])
 
-    async def apply(self, objects: Sequence[Manifest], key: Key) -> bool:
+    async def apply(self, objects: Sequence[Manifest], key: Key) -> None:
         """Make all ``objects`` be so, in their order, and delete those of ``key`` that aren't among them.
 
         If more than the Deployment is to be written, it is tried before anything is: it has most of what only the API
         server can judge.
-
-        Returns:
-            Whether anything was written.
 
         Raises:
             ForeignObject: An object of the name exists and isn't ours.
@@ -57,25 +54,25 @@ class Applier:
             for one in pending:
                 if one["kind"] == kinds.DEPLOYMENT.name:
                     await self._client.apply(one, dry_run=True)
+        if pending:
+            log.info("Applying", extra={"objects": ["/".join(_name(one)) for one in pending]})
         for one in pending:
             await self._write(one, key)
-        pruned = await self._prune(desired, key)
-        return bool(pending) or pruned
+        await self._prune(desired, key)
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a server that is gone."""
         self._in_place.pop(key, None)
 
     async def _write(self, desired: Manifest, key: Key) -> None:
-        log.info("Applying %s", desired["kind"], extra={"object": desired["metadata"]["name"]})
         applied = await self._client.apply(desired)
-        self._store.upsert(desired["kind"], applied)
+        self._store.upsert(desired["kind"], applied, ours=True)
         # What the API server made of it is right, even where it reads differently: it knows better what is equal.
         stored = self._store.find(desired)
         is_newest = stored is not None and version(stored) == version(applied)
         self._remember(desired, key, stored if stored is not None and is_newest else trimmed(desired["kind"], applied))
 
-    async def _prune(self, desired: Sequence[Manifest], key: Key) -> bool:
+    async def _prune(self, desired: Sequence[Manifest], key: Key) -> None:
         wanted = {(one["kind"], one["metadata"]["name"]) for one in desired}
         surplus = [
             body
@@ -83,12 +80,11 @@ class Applier:
             if (body["kind"], body["metadata"]["name"]) not in wanted and _is_controlled(body, desired[0])
         ]
         for body in surplus:
-            log.info("Deleting %s", body["kind"], extra={"object": body["metadata"]["name"]})
+            log.info("Deleting what is not wanted any more", extra={"objects": ["/".join(_name(body))]})
             try:
                 await self._client.delete(kinds.BY_NAME[body["kind"]], body)
             except (errors.NotFound, errors.Conflict):
                 continue  # gone, or changed: the watch tells, and we look again
-        return bool(surplus)
 
     def _is_in_place(self, desired: Manifest, key: Key) -> bool:
         live = self._store.find(desired)

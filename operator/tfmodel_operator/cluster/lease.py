@@ -8,6 +8,7 @@ the resource version, so that of two who try one wins.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import logging
 import time
@@ -18,11 +19,25 @@ from tfmodel_operator.api import kinds
 from tfmodel_operator.cluster import errors
 from tfmodel_operator.cluster.client import ApiClient
 
-LEASE_SECONDS = 15
-RENEW_SECONDS = 5.0
-RENEW_DEADLINE_SECONDS = 10.0
-"""Who hasn't been able to renew for so long has lost it; that is before anybody else may take it."""
-RETRY_SECONDS = 2.0
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timing:
+    """How an election goes, in seconds.
+
+    Args:
+        lease: How long a Lease holds that isn't renewed.
+        deadline: Who hasn't been able to renew for so long has lost it; that is before anybody else may take it.
+        renew: From one renewal to the next.
+        retry: Until what failed is tried again, and a Lease that isn't ours looked at.
+    """
+
+    lease: int = 15
+    deadline: float = 10.0
+    renew: float = 5.0
+    retry: float = 2.0
+
+
+TIMING = Timing()
 
 log = logging.getLogger(__name__)
 Spec = dict[str, Any]
@@ -39,9 +54,10 @@ class Elector:
         identity: Ours. One that comes back with the pod (a container that restarts) has its Lease back at once.
     """
 
-    def __init__(self, client: ApiClient, namespace: str, name: str, identity: str) -> None:
+    def __init__(self, client: ApiClient, namespace: str, name: str, identity: str, timing: Timing = TIMING) -> None:
         self.identity = identity
         self._client = client
+        self._timing = timing
         self._metadata = {"namespace": namespace, "name": name}
         self._seen: Mapping[str, Any] = {}
         self._changed = time.monotonic()
@@ -59,7 +75,7 @@ class Elector:
                 if str(error) != said:
                     said = str(error)
                     log.warning("Can't take part in the election; will try until it works", extra={"error": said})
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._timing.retry)
 
     async def keep(self) -> NoReturn:
         """Renew the Lease for ever.
@@ -68,24 +84,24 @@ class Elector:
             LeaseLost: Somebody else has it, or nothing is known for too long.
         """
         while True:
-            pause = RENEW_SECONDS
+            pause = self._timing.renew
             try:
-                async with asyncio.timeout(self._renewed + RENEW_DEADLINE_SECONDS - time.monotonic()):
+                async with asyncio.timeout(self._renewed + self._timing.deadline - time.monotonic()):
                     if not await self._try():
                         raise LeaseLost(f"the lease is held by {self._holder() or 'nobody'} now")
             except errors.ApiError as error:
                 log.warning("Can't renew the lease; will try again", extra={"error": str(error)})
-                pause = RETRY_SECONDS
+                pause = self._timing.retry
             except TimeoutError as error:
-                raise LeaseLost(f"the lease could not be renewed for {RENEW_DEADLINE_SECONDS:.0f} s") from error
-            await asyncio.sleep(min(pause, max(0.0, self._renewed + RENEW_DEADLINE_SECONDS - time.monotonic())))
+                raise LeaseLost(f"the lease could not be renewed for {self._timing.deadline:.0f} s") from error
+            await asyncio.sleep(min(pause, max(0.0, self._renewed + self._timing.deadline - time.monotonic())))
 
     async def release(self) -> None:
         """Let somebody else have it at once; best effort."""
         if self._holder() != self.identity:
             return
         try:
-            async with asyncio.timeout(RETRY_SECONDS):
+            async with asyncio.timeout(self._timing.retry):
                 await self._write({**self._seen["spec"], "holderIdentity": "", "leaseDurationSeconds": 1})
             log.info("Released the lease", extra={"lease": self._metadata["name"]})
         except (errors.ApiError, TimeoutError) as error:
@@ -104,7 +120,7 @@ class Elector:
             spec |= {"acquireTime": _now(), "leaseTransitions": (spec.get("leaseTransitions") or 0) + bool(self._seen)}
         try:
             await self._write(
-                {**spec, "holderIdentity": self.identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": _now()}
+                {**spec, "holderIdentity": self.identity, "leaseDurationSeconds": self._timing.lease, "renewTime": _now()}
             )
         except (errors.Conflict, errors.NotFound):
             await self._read()
@@ -134,7 +150,7 @@ class Elector:
         return str((self._seen.get("spec") or {}).get("holderIdentity") or "")
 
     def _expired(self) -> bool:
-        seconds = (self._seen.get("spec") or {}).get("leaseDurationSeconds") or LEASE_SECONDS
+        seconds = (self._seen.get("spec") or {}).get("leaseDurationSeconds") or self._timing.lease
         return time.monotonic() - self._changed > seconds
 
 

@@ -63,17 +63,25 @@ class Store:
         self._objects: dict[tuple[str, str, str], Body] = {}
         self._servers: dict[Key, Server] = {}
         self._editions = itertools.count(1)
+        self._told: dict[tuple[str, str | None], int] = {}
 
-    def upsert(self, kind: str, body: Mapping[str, Any]) -> list[Key]:
+    def upsert(self, kind: str, body: Mapping[str, Any], *, ours: bool = False) -> list[Key]:
         """Take in an object as it is now; return the keys to look at: none if it is nobody's, or nothing is new.
 
         An older state than the stored one is left out: our own writes are here before the watch tells of them. Resource
         versions are integers that grow (Kubernetes 1.35 promises it; etcd has always made them so).
+
+        Args:
+            ours: It is the answer to a write of ours: no news to a plan, and nothing if the watch has told of a deletion since.
         """
         name = _name(kind, body)
         stored = self._objects.get(name)
         if stored is not None and version(body) <= version(stored):
             return []
+        if ours and stored is None and self._has_been_told(kind, body):
+            return []
+        if not ours:
+            self._note(kind, body["metadata"]["namespace"], version(body))
         key, before = key_of(kind, body), None if stored is None else key_of(kind, stored)
         touched = [self._drop(name)] if before not in (None, key) else []  # its label names another server now
         if key is None:
@@ -82,12 +90,13 @@ class Store:
         changed = set(kept) if stored is None else _share(kept, stored)
         self._objects[name] = kept
         self._put(kind, key, kept)
-        if kind != kinds.POD.name and changed - {"status"}:
+        if kind != kinds.POD.name and changed - {"status"} and not ours:
             self._servers[key].edition = next(self._editions)
         return [*touched, key] if changed else touched
 
     def remove(self, kind: str, body: Mapping[str, Any]) -> list[Key]:
         """Forget an object; return the keys to look at: none if a newer one of its name is stored, or none at all."""
+        self._note(kind, body["metadata"]["namespace"], version(body))
         name = _name(kind, body)
         stored = self._objects.get(name)
         return [self._drop(name)] if stored is not None and version(stored) <= version(body) else []
@@ -100,6 +109,7 @@ class Store:
             seen: UIDs of all objects in the list.
             resource_version: As of which the list is true: an object stored since stays.
         """
+        self._note(kind, namespace, int(resource_version))
         gone = [
             name
             for name, body in self._objects.items()
@@ -132,6 +142,17 @@ class Store:
     def absent_since(self, key: Key) -> float:
         """Return since when (monotonic seconds) children that do not exist now are known not to."""
         return self._servers[key].absent_since
+
+    def _note(self, kind: str, namespace: str | None, told: int) -> None:
+        self._told[kind, namespace] = max(told, self._told.get((kind, namespace), 0))
+
+    def _has_been_told(self, kind: str, body: Mapping[str, Any]) -> bool:
+        """Tell whether the watch is past this state of an object: a watch tells of one kind in the order of versions.
+
+        kopf doesn't, but a write of ours never makes a TFModel.
+        """
+        places = (kind, body["metadata"]["namespace"]), (kind, None)
+        return kind == kinds.MODEL.name or version(body) <= max(self._told.get(place, 0) for place in places)
 
     def _put(self, kind: str, key: Key, body: Body) -> None:
         server = self._servers.get(key) or self._servers.setdefault(key, Server())
