@@ -164,14 +164,19 @@ async def gap(run: Run) -> Figures:
         cluster.wait_for("the pods of the deleted TFModels to go", lambda: set(theirs) & {pod["metadata"]["name"] for pod in _pods(run)},
                          timeout=120, done=lambda left: not left)
         cluster.restart("kube-apiserver")
+        mark = run.stage.audit.read()
     finally:
         begin = time.monotonic()
         operator.send_signal(signal.SIGCONT)
-    return {"gap_seconds": await _forgotten(run, set(theirs.values()), begin)}
+    seconds = await _forgotten(run, set(theirs.values()), begin)
+    return {"gap_seconds": seconds, "gap_requests_by_kind": audit.by_kind(run.stage.audit.since(mark))}
 
 
 async def _forgotten(run: Run, addresses: set[str], begin: float) -> float | None:
-    """Return the seconds until the operator asked at one of ``addresses`` for the last time; None if it goes on asking."""
+    """Return the seconds until the operator asked at one of ``addresses`` for the last time; None if it goes on asking.
+
+    It is over when nobody was asked there for 20 seconds; an operator that asks again later than that looks better than it is.
+    """
     last = begin
     while (now := time.monotonic()) - begin < GAP_PATIENCE_SECONDS:
         await asyncio.sleep(0.25)

@@ -17,6 +17,8 @@ from tests.bench.operator.processes import OperatorProcess
 from tests.cluster.errors import ClusterError
 
 TOP = 30
+LAUNCH = ("<frozen runpy>", str(Path(__file__).with_name("profiler.py")))
+"""Around everything, and nobody's cost."""
 # Whom a function belongs to, by a piece of its file's path; what matches nothing belongs to its caller.
 PARTS = {"/json/": "json", "/logging/": "logging", "/pythonjsonlogger/": "logging", "/kopf/": "kopf",
          "/tfmodel_operator/": "operator", "/tfmodel_serving/": "operator", "/google/protobuf/": "protobuf",
@@ -75,8 +77,7 @@ def report(title: str, samples: Sequence[Sample], cpu_seconds: float, n: int) ->
     for stack, count in samples:
         parts[part_of(stack)] += count
         alone[stack[0]] += count
-        for frame in set(stack):
-            within[frame] += count
+        within.update(dict.fromkeys((frame for frame in stack if not frame.startswith(LAUNCH)), count))
     lines = [f"profile of {title}: {cpu_seconds:.2f} s of CPU, {total} samples; columns: percent, ms per TFModel"]
     for heading, counted in (("by part", parts), (f"top {TOP}, themselves", alone), (f"top {TOP}, with what they call", within)):
         lines += [f"  {heading}", *(f"    {count / total:6.1%} {count * each:8.3f}  {_short(name)}" for name, count in counted.most_common(TOP))]

@@ -7,7 +7,6 @@ import json
 import math
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +42,7 @@ class Stage:
 
     def asked(self, since: float) -> dict[str, Any]:
         """Return whom the operator has asked since a moment of time.monotonic(), see ``agents.stats``."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{agents.STATS_PORT}/stats?since={since}", timeout=10) as answer:
-            found = json.load(answer)
+        found = json.loads(processes.fetch(f"http://127.0.0.1:{agents.STATS_PORT}/stats?since={since}"))
         assert isinstance(found, dict)
         return found
 

@@ -58,6 +58,7 @@ def test_runs_give_medians() -> None:
 @pytest.mark.parametrize(("status", "ready"), [
     pytest.param({}, False, id="no status"),
     pytest.param({"observedGeneration": 2, "conditions": [{"type": "Ready", "status": "True", "observedGeneration": 2}]}, True, id="so"),
+    pytest.param({"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True", "observedGeneration": 2}]}, False, id="at odds"),
     pytest.param({"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True", "observedGeneration": 1}]}, False, id="of yesterday"),
     pytest.param({"observedGeneration": 2, "conditions": [{"type": "Ready", "status": "False", "observedGeneration": 2}]}, False, id="not so"),
 ])

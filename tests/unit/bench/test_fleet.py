@@ -69,7 +69,7 @@ def test_a_changed_config_waits_for_the_pod_to_be_touched(monkeypatch: pytest.Mo
         seen.see_config(True, before.configmap)
         seen.see_pod(True, pod(before))
         seen.see_config(True, after.configmap)
-        await asyncio.sleep(0)
+        await seen.by_address["10.244.0.1"].wait(0.05)
         assert said(seen).config_hash == before.config_hash
         seen.see_pod(True, pod(before, touched="now"))
         await seen.by_address["10.244.0.1"].wait(5)
