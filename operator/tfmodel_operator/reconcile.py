@@ -54,7 +54,7 @@ class Desired:
     problem: Finding | None
 
     def follows_from(self, children: Children) -> bool:
-        """Tell whether the plan would be the same with these children, as far as it depends on them beside what they own."""
+        """Tell whether the plan would be the same with these pods."""
         return not self.plan.depends_on_pods or self.pods == children.pods
 
 
