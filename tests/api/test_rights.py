@@ -8,16 +8,12 @@ import pytest
 import yaml
 
 from tests.api.conftest import ROOT, Operator
-from tests.cluster import EmbeddedCluster
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """An API server of its own: the tier's other operator would do the work."""
-    with EmbeddedCluster() as made:
-        made.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        made.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        yield made
+def cluster(bare):
+    """One without the tier's other operator, which would do the work."""
+    return bare
 
 
 @pytest.fixture

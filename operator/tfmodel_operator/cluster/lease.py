@@ -12,7 +12,7 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from tfmodel_operator.api import kinds
@@ -26,14 +26,14 @@ class Timing:
 
     Args:
         lease: How long a Lease holds that isn't renewed.
-        deadline: Who hasn't been able to renew for so long has lost it; that is before anybody else may take it.
-        renew: From one renewal to the next.
+        deadline: Who hasn't been able to renew for so long writes nothing more; that is before anybody else may take it.
+        renew: From one renewal to the next, and for how long one may take.
         retry: Until what failed is tried again, and a Lease that isn't ours looked at.
     """
 
     lease: int = 15
     deadline: float = 10.0
-    renew: float = 5.0
+    renew: float = 3.0
     retry: float = 2.0
 
 
@@ -44,7 +44,7 @@ Spec = dict[str, Any]
 
 
 class LeaseLost(Exception):
-    """Somebody else may be working by now: stop at once."""
+    """Somebody else is working by now: stop at once."""
 
 
 class Elector:
@@ -77,24 +77,37 @@ class Elector:
                     log.warning("Can't take part in the election; will try until it works", extra={"error": said})
             await asyncio.sleep(self._timing.retry)
 
-    async def keep(self) -> NoReturn:
-        """Renew the Lease for ever.
+    def holds(self) -> bool:
+        """Tell whether the Lease is certainly ours: only then may anything be written.
+
+        It is not when it couldn't be renewed for a while; then nobody else can have it yet, but may soon.
+        """
+        return time.monotonic() < self._renewed + self._timing.deadline
+
+    async def keep(self, regained: Callable[[], None] = lambda: None) -> NoReturn:
+        """Renew the Lease for ever. An API server that is away is waited for: the Lease may still be ours then.
+
+        Args:
+            regained: Called when it is certainly ours again after it wasn't.
 
         Raises:
-            LeaseLost: Somebody else has it, or nothing is known for too long.
+            LeaseLost: Somebody else has it.
         """
         while True:
-            pause = self._timing.renew
+            certain = self.holds()
             try:
-                async with asyncio.timeout(self._renewed + self._timing.deadline - time.monotonic()):
+                async with asyncio.timeout(self._timing.renew):
                     if not await self._try():
                         raise LeaseLost(f"the lease is held by {self._holder() or 'nobody'} now")
-            except errors.ApiError as error:
-                log.warning("Can't renew the lease; will try again", extra={"error": str(error)})
+                pause = self._timing.renew
+                if not certain:
+                    log.info("Leading again", extra={"lease": self._metadata["name"]})
+                    regained()
+            except (errors.ApiError, TimeoutError) as error:
                 pause = self._timing.retry
-            except TimeoutError as error:
-                raise LeaseLost(f"the lease could not be renewed for {self._timing.deadline:.0f} s") from error
-            await asyncio.sleep(min(pause, max(0.0, self._renewed + self._timing.deadline - time.monotonic())))
+                if certain:
+                    log.warning("Can't renew the lease; will try until it works", extra={"error": str(error) or "no answer"})
+            await asyncio.sleep(pause)
 
     async def release(self) -> None:
         """Let somebody else have it at once; best effort."""
