@@ -76,12 +76,13 @@ class _Operator:
         self._follow_cluster()
         namespace = self._login().default_namespace or "default"  # the pod's own, or the kubeconfig's
         self._elector = Elector(self._lease_client, namespace, configured.lease, configured.identity)
+        self._client.may_write = self._elector.holds
         self._recorder = Recorder(self._client, configured.identity)
         applier = Applier(self._client, store, Strangers(self._client))
         agents = Agents(http, self._queue.add)
         platform = Platform(configured.agent_image, configured.own_namespace)
         self._world = reconcile.World(store, self._client, applier, agents, self._recorder, platform)
-        self._metrics.show(store, self._reflectors, self._sweep, self._queue)
+        self._metrics.show(store, self._reflectors, self._sweep, self._queue, self._elector.holds)
         self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
 
     def _login(self) -> kopf.ConnectionInfo:
@@ -156,9 +157,8 @@ class _Operator:
             await synced.wait()
         log.info("Synced", extra={"tfmodels": len(self._world.store.models())})
         await self._elector.acquire()
-        self._metrics.leader.set(1)
         self._leading.set()
-        await self._elector.keep()
+        await self._elector.keep(regained=self._queue.retry_now)
 
     async def _run_kopf(self) -> None:
         await kopf.operator(

@@ -3,6 +3,10 @@
 The rules are client-go's, with their figures: whoever holds the Lease renews it; it is free when it hasn't changed for as
 long as it lasts, by the clock of the one who looks, because the holder's clock may be wrong; every write is conditional on
 the resource version, so that of two who try one wins.
+
+Two are our own, for an API server that is away, when nobody can renew and nobody can take over: the holder writes nothing more
+from the deadline on, but goes on when a renewal goes through, which says that nobody has had the Lease meanwhile; and those
+who wait count only the time in which they could look.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from tfmodel_operator.api import kinds
@@ -26,14 +30,14 @@ class Timing:
 
     Args:
         lease: How long a Lease holds that isn't renewed.
-        deadline: Who hasn't been able to renew for so long has lost it; that is before anybody else may take it.
-        renew: From one renewal to the next.
+        deadline: Who hasn't been able to renew for so long writes nothing more; that is before anybody else may take it.
+        renew: From one renewal to the next, and for how long one may take.
         retry: Until what failed is tried again, and a Lease that isn't ours looked at.
     """
 
     lease: int = 15
     deadline: float = 10.0
-    renew: float = 5.0
+    renew: float = 3.0
     retry: float = 2.0
 
 
@@ -44,7 +48,7 @@ Spec = dict[str, Any]
 
 
 class LeaseLost(Exception):
-    """Somebody else may be working by now: stop at once."""
+    """Somebody else is working by now: stop at once."""
 
 
 class Elector:
@@ -60,7 +64,8 @@ class Elector:
         self._timing = timing
         self._metadata = {"namespace": namespace, "name": name}
         self._seen: Mapping[str, Any] = {}
-        self._changed = time.monotonic()
+        self._looked = float("-inf")
+        self._unchanged = 0.0
         self._renewed = float("-inf")
 
     async def acquire(self) -> None:
@@ -77,24 +82,37 @@ class Elector:
                     log.warning("Can't take part in the election; will try until it works", extra={"error": said})
             await asyncio.sleep(self._timing.retry)
 
-    async def keep(self) -> NoReturn:
-        """Renew the Lease for ever.
+    def holds(self) -> bool:
+        """Tell whether the Lease is certainly ours: only then may anything be written.
+
+        It is not when it couldn't be renewed for a while; then nobody else can have it yet, but may soon.
+        """
+        return time.monotonic() < self._renewed + self._timing.deadline
+
+    async def keep(self, regained: Callable[[], None] = lambda: None) -> NoReturn:
+        """Renew the Lease for ever. An API server that is away is waited for: the Lease may still be ours then.
+
+        Args:
+            regained: Called when it is certainly ours again after it wasn't.
 
         Raises:
-            LeaseLost: Somebody else has it, or nothing is known for too long.
+            LeaseLost: Somebody else has it.
         """
         while True:
-            pause = self._timing.renew
+            certain = self.holds()
             try:
-                async with asyncio.timeout(self._renewed + self._timing.deadline - time.monotonic()):
+                async with asyncio.timeout(self._timing.renew):
                     if not await self._try():
                         raise LeaseLost(f"the lease is held by {self._holder() or 'nobody'} now")
-            except errors.ApiError as error:
-                log.warning("Can't renew the lease; will try again", extra={"error": str(error)})
+                pause = self._timing.renew
+                if not certain:
+                    log.info("Leading again", extra={"lease": self._metadata["name"]})
+                    regained()
+            except (errors.ApiError, TimeoutError) as error:
                 pause = self._timing.retry
-            except TimeoutError as error:
-                raise LeaseLost(f"the lease could not be renewed for {self._timing.deadline:.0f} s") from error
-            await asyncio.sleep(min(pause, max(0.0, self._renewed + self._timing.deadline - time.monotonic())))
+                if certain:
+                    log.warning("Can't renew the lease; will try until it works", extra={"error": str(error) or "no answer"})
+            await asyncio.sleep(pause)
 
     async def release(self) -> None:
         """Let somebody else have it at once; best effort."""
@@ -135,23 +153,25 @@ class Elector:
             found = await self._client.get(kinds.LEASE, self._metadata["namespace"], self._metadata["name"])
         except errors.NotFound:
             found = {}
+        now = time.monotonic()
+        # Looks come every `retry`. When one comes later the API server may have been away, for the holder too.
+        self._unchanged += min(now - self._looked, self._timing.renew)
         if found.get("spec") != self._seen.get("spec"):
-            self._changed = time.monotonic()
-        self._seen = found
+            self._unchanged = 0.0
+        self._seen, self._looked = found, now
 
     async def _write(self, spec: Spec) -> None:
         version = {key: self._seen["metadata"][key] for key in ("resourceVersion", "uid")} if self._seen else {}
         body = {"apiVersion": kinds.LEASE.api_version, "kind": "Lease", "metadata": {**self._metadata, **version}, "spec": spec}
         write = self._client.update if self._seen else self._client.create
         self._seen = await write(kinds.LEASE, body)
-        self._changed = time.monotonic()
 
     def _holder(self) -> str:
         return str((self._seen.get("spec") or {}).get("holderIdentity") or "")
 
     def _expired(self) -> bool:
         seconds = (self._seen.get("spec") or {}).get("leaseDurationSeconds") or self._timing.lease
-        return time.monotonic() - self._changed > seconds
+        return self._unchanged > seconds
 
 
 def _now() -> str:

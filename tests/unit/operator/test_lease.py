@@ -84,18 +84,58 @@ def test_one_that_comes_back_by_the_same_name_has_its_lease_at_once():
     run(test)
 
 
-def test_who_cannot_renew_has_lost_before_another_may_take_it():
+def test_who_cannot_renew_ceases_to_hold_before_another_may_take_it_and_ends_when_one_has():
     async def test():
         async with electors("a", "b") as (leases, (a, b)):
             await a.acquire()
             leases.out.add("a")
-            clock, began = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
+            keeping = asyncio.create_task(a.keep())
             async with running(b.acquire()) as (taking,):
-                with pytest.raises(LeaseLost, match="could not be renewed"):
-                    await a.keep()
-                assert clock() - began < 1.0
+                await until(lambda: not a.holds())
                 assert not taking.done()
                 await taking
+                assert b.holds()
+                assert not keeping.done()
+                leases.out.clear()
+                with pytest.raises(LeaseLost, match="held by b"):
+                    await keeping
+            assert not a.holds()
+
+    run(test)
+
+
+def test_an_api_server_that_was_away_for_long_leaves_the_lease_to_who_had_it():
+    async def test():
+        async with electors("a") as (leases, (a,)):
+            await a.acquire()
+            leases.out.add(None)
+            regained = []
+            async with running(a.keep(lambda: regained.append(a.holds()))):
+                await until(lambda: not a.holds())
+                await asyncio.sleep(0.5)
+                leases.out.clear()
+                await until(lambda: regained == [True])
+                await until(lambda: len(leases.writes) > 3)
+
+    run(test)
+
+
+def test_who_waits_does_not_count_the_time_in_which_nobody_could_look():
+    async def test():
+        async with electors("a", "b") as (leases, (a, b)):
+            await a.acquire()
+            async with running(b.acquire()) as (waiting,):
+                await until(lambda: b._looked > 0)
+                leases.out.add(None)
+                await asyncio.sleep(2 * QUICK.lease)
+                leases.out.clear()
+                looked = b._looked
+                await until(lambda: b._looked > looked)  # it is the first to be back
+                assert not waiting.done()
+                async with running(a.keep()):
+                    await until(lambda: len(leases.writes) > 8)
+                    assert set(leases.writes) == {"a"}
+                    assert not waiting.done()
 
     run(test)
 
