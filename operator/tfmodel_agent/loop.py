@@ -22,6 +22,8 @@ from tfmodel_serving import model_config
 from tfmodel_serving.state import AgentState
 
 IDLE_SECONDS = 1.4
+REST_SECONDS = 10.0
+"""Pause between two looks at the files of a version at rest, while nothing is to be done."""
 SERVER_LOOK_SECONDS = 5.0
 """Pause between two looks at a server that nothing is wanted of. A lost connection, or anything to do, ends it."""
 MOVING_SECONDS = 0.2
@@ -51,6 +53,7 @@ class Agent:
         self._wanted: tuple[steps.Wanted, ...] = ()
         self._mounted_mark: object = None
         self._config_message = ""
+        self._is_config_new = self._files_moved = False
         self._looked_at = self._server_looked_at = float("-inf")
         self._reload: asyncio.Task[None] | None = None
 
@@ -60,21 +63,26 @@ class Agent:
             while True:
                 with self.metrics.look_seconds.time():
                     await self._once()
-                await self._pause(IDLE_SECONDS if self.state.settled else MOVING_SECONDS)
+                await self._pause(self._pause_seconds())
         finally:
             if self._reload:
                 self._reload.cancel()
             await self._sources.close()
             await self._server.close()
 
+    def _pause_seconds(self) -> float:
+        if not self.state.settled:
+            return MOVING_SECONDS
+        return SOURCE_LOOK_SECONDS if self._files_moved else IDLE_SECONDS
+
     async def _pause(self, seconds: float) -> None:
-        """Wait for the next look; changed files in the mount, the answer to a reload or a lost server end it early."""
+        """Wait for the next look; changed files in the mount, a late finding, an answered reload or a lost server end it."""
         until, mark = time.monotonic() + seconds, mounted.mark(self.settings.config)
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(TICK_SECONDS, left))
             answered = self._reload is not None and self._reload.done()
             lost = self.state.settled and not self._server.connected
-            if answered or lost or mounted.mark(self.settings.config) != mark:
+            if answered or lost or self._sources.has_news or mounted.mark(self.settings.config) != mark:
                 return
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -85,11 +93,20 @@ class Agent:
     async def _once(self) -> None:
         before = (self._wanted, self._config_message)
         self._read_mounted()
-        if time.monotonic() - self._looked_at >= SOURCE_LOOK_SECONDS:
-            self._wanted = await self._sources.look(self._mounted.models, self._mounted.settings)
-            self._looked_at = time.monotonic()
+        await self._look_at_sources()
         if before != (self._wanted, self._config_message) or not self._at_rest():
             await self._look_at_server()
+
+    async def _look_at_sources(self) -> None:
+        models, settings, before = self._mounted.models, self._mounted.settings, self._wanted
+        if self._is_config_new or time.monotonic() - self._looked_at >= SOURCE_LOOK_SECONDS:
+            # Whatever may be pushed soon has been looked at just before.
+            rest_seconds = REST_SECONDS if self.state.settled and not self._is_config_new else 0.0
+            self._wanted = await self._sources.look(models, settings, rest_seconds)
+            self._is_config_new, self._looked_at = False, time.monotonic()
+        elif self._sources.has_news:
+            self._wanted = self._sources.found(models, settings)
+        self._files_moved = self._wanted != before
 
     def _at_rest(self) -> bool:
         """Tell whether the last look at the server still stands; each costs one call per model."""
@@ -127,7 +144,7 @@ class Agent:
         if found != self._mounted:
             log.info("Mounted config changed", extra={"hash": found.hash, "models": [model.name for model in found.models]})
             self._mounted = found
-            self._looked_at = float("-inf")
+            self._is_config_new = True
 
     def _take(self, step: steps.Step, now: float) -> None:
         if step.suspect and not self._history.suspect:
