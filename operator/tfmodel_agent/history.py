@@ -16,7 +16,8 @@ STALE_SECONDS = POLL_SECONDS + 1.5
 RETRY_SECONDS = (10.0, 30.0, 120.0, 600.0)
 """Waits before a version that failed to load is tried again; after the last one it stays out until its files change."""
 
-LIVE = frozenset({"START", "LOADING", "AVAILABLE", "UNLOADING"})
+ASPIRED = frozenset({"START", "LOADING", "AVAILABLE"})
+LIVE = ASPIRED | {"UNLOADING"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -207,12 +208,20 @@ def _failed(history: History, name: str, version: int, found: ServerVersion, now
 
 
 def _drifted(history: History, seen: Seen, now: float) -> bool:
-    """Tell whether the server has let go of something we pushed: somebody else reloaded it, or it lost a change."""
+    """Tell whether the server has let go of something we pushed, or taken up another version of it.
+
+    Then somebody else reloaded it, or it lost a change. Models of other names can't be seen: there is no call that lists them.
+    """
     if history.pushed is None or history.in_flight_since is not None or now - history.pushed_at <= STALE_SECONDS:
         return False
     for name, served in history.pushed.items():
-        for version in served.versions:
-            found = seen.models.get(name, {}).get(version)
-            if found is None or (found.state == "END" and found.code == 0):
-                return True
+        found = seen.models.get(name, {})
+        if any(version not in found or _is_unloaded(found[version]) for version in served.versions):
+            return True
+        if any(one.state in ASPIRED for version, one in found.items() if version not in served.versions):
+            return True
     return False
+
+
+def _is_unloaded(found: ServerVersion) -> bool:
+    return found.state == "END" and found.code == 0

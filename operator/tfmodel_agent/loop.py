@@ -120,10 +120,12 @@ class Agent:
         seen = await self._server.look(names)
         now = time.monotonic()
         fingerprints = {(one.model.name, version): mark for one in self._wanted for version, mark in one.fingerprints.items()}
-        orphaned = self._history.orphaned
-        self._history = memory.look(self._history, seen, fingerprints, now)
-        if orphaned and not self._history.orphaned:
+        before, self._history = self._history, memory.look(self._history, seen, fingerprints, now)
+        if before.orphaned and not self._history.orphaned:
             self._marker.unlink(missing_ok=True)
+        if before.pushed is not None and self._history.pushed is None:
+            log.warning("Model server has another config than it was given; somebody else may reload it")
+            self.metrics.drifts.inc()
         step = steps.next_step(self._wanted, seen, self._history, now)
         self._take(step, now)
         self.suspect = step.suspect

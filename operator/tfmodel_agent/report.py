@@ -53,7 +53,7 @@ def report(
 
 def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> ModelState:
     name = wanted.model.name
-    targets = steps.wanted_versions(wanted, history, now)
+    targets = steps.wanted_versions(wanted, seen, history, now)
     if isinstance(wanted.model.version_policy, model_config.Specific):
         targets = frozenset(wanted.model.version_policy.versions)
     known = {v for v, found in seen.models.get(name, {}).items() if found.state != "END" or found.code}

@@ -5,7 +5,7 @@ core/availability_preserving_policy.cc, model_servers/server_core.cc; measured o
 
 * Grow, then shrink. A replace in one step whose new version fails wedges the model for good.
 * A version that serves stays until every wanted version that can be had is AVAILABLE: bad versions and emptied volumes
-  unload nothing.
+  unload nothing. Nor does writing to its files: what is loaded doesn't change with them.
 * A version that ended with an error is taken out and, after more than one poll of the server, tried again with back-off.
 * A new name holds the server's reload lock until it has loaded: names are added one at a time, unless all have loaded before.
 * A name is added again only when the END of its previous life was seen.
@@ -61,16 +61,21 @@ class Step:
     settled: bool = False
 
 
-def wanted_versions(wanted: Wanted, history: memory.History, now: float) -> frozenset[int]:
-    """Return the versions the policy asks for, of those that can be had now."""
-    can_be_had = frozenset(v for v in wanted.verified if not _held_back(wanted, v, history, now))
+def wanted_versions(wanted: Wanted, seen: memory.Seen, history: memory.History, now: float) -> frozenset[int]:
+    """Return the versions the policy asks for, of those that can be had now.
+
+    A version that serves can be had whatever is found in its directory, and if it is asked for by its number even without one.
+    """
+    sound = frozenset(v for v in wanted.verified if not _held_back(wanted, v, history, now))
+    serving = _serving(wanted.model.name, seen, history)
+    there = sound | (serving & frozenset(wanted.findings))
     match wanted.model.version_policy:
         case model_config.Latest(num_versions):
-            return frozenset(sorted(can_be_had)[-num_versions:])
+            return frozenset(sorted(there)[-num_versions:])
         case model_config.All():
-            return can_be_had
+            return there
         case model_config.Specific(versions):
-            return can_be_had & frozenset(versions)
+            return (sound | serving) & frozenset(versions)
 
 
 def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.History, now: float) -> Step:
@@ -110,7 +115,7 @@ def _entry(wanted: Wanted, seen: memory.Seen, history: memory.History, now: floa
     current = _current(name, seen, history)
     failed = {version for version in current if _failed_since_added(name, version, history)}
     available = {version for version in current if seen.state(name, version) == "AVAILABLE"}
-    target = wanted_versions(wanted, history, now)
+    target = wanted_versions(wanted, seen, history, now)
     kept = current - failed
     versions = target if target and target <= available else kept | target
     return memory.Served(versions, _labels(wanted.model, versions, available, history))
@@ -120,7 +125,13 @@ def _current(name: str, seen: memory.Seen, history: memory.History) -> frozenset
     """Return the versions the server is believed to have been asked for."""
     if history.pushed is not None:
         return history.pushed[name].versions if name in history.pushed else frozenset()
-    return frozenset(v for v, found in seen.models.get(name, {}).items() if found.state in {"START", "LOADING", "AVAILABLE"})
+    return frozenset(v for v, found in seen.models.get(name, {}).items() if found.state in memory.ASPIRED)
+
+
+def _serving(name: str, seen: memory.Seen, history: memory.History) -> frozenset[int]:
+    """Return the versions that are AVAILABLE because we asked for them; an agent that hasn't asked yet takes what there is."""
+    available = frozenset(version for version, found in seen.models.get(name, {}).items() if found.state == "AVAILABLE")
+    return frozenset(version for version in available if not history.added or (name, version) in history.added)
 
 
 def _failed_since_added(name: str, version: int, history: memory.History) -> bool:

@@ -19,6 +19,8 @@ from tfmodel_serving.protos import serving_pb2
 
 LOAD_SECONDS = 0.35
 LOOK_SECONDS = 0.2
+SETTLE_SECONDS = 1.0
+"""A version is verified by an agent's second look at its files."""
 
 
 @dataclasses.dataclass
@@ -27,9 +29,17 @@ class Volume:
 
     root: Path
     versions: dict[str, dict[int, tuple[str, bool]]] = dataclasses.field(default_factory=dict)
+    written_until: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict)
 
     def put(self, name: str, version: int, content: str, sound: bool) -> None:
         self.versions.setdefault(name, {})[version] = (content, sound)
+
+    def touch(self, name: str, version: int, until: float) -> None:
+        """Write to the files of a version; an agent finds them changing until then."""
+        if version in self.versions.get(name, {}):
+            content, sound = self.versions[name][version]
+            self.versions[name][version] = (f"{content}, touched", sound)
+            self.written_until[name, version] = until
 
     def remove(self, name: str, version: int) -> None:
         self.versions.get(name, {}).pop(version, None)
@@ -150,7 +160,7 @@ class World:
         self.asked: Server | None = None  # which server has our reload in flight
         self.step = steps.Step("")
         self.trace: list[str] = []
-        self._next_look = self.now
+        self._next_look = self._verifies_from = self.now
 
     def run(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
         """Let time pass."""
@@ -173,15 +183,31 @@ class World:
         """The agent forgets everything; a reload it had in flight goes on in the server."""
         names = frozenset(self.history.pushed or ()) if self.asked else self.history.orphaned
         self.history, self.asked = memory.started(names, self.now), None
+        self._verifies_from = self.now + SETTLE_SECONDS
+
+    def rogue_reload(self, versions: set[int]) -> None:
+        """Somebody else has the server serve these versions of everything, or as many as it was ever shown, or nothing."""
+        if self.server is None or self.server.busy:
+            return
+        models = []
+        for name in self.models:
+            folder = Path(self.view.base_path(name))
+            shown = {int(path.name) for path in folder.iterdir()} & versions if folder.is_dir() else set()
+            if shown:
+                models.append(model_config.Model(name, str(folder), model_config.Specific(tuple(sorted(shown)))))
+        self.server.reload(models)
 
     def wanted(self) -> list[steps.Wanted]:
-        verified = saved_model.Finding(saved_model.Verdict.VERIFIED)
-        made = []
-        for name, model in self.models.items():
-            versions = self.volume.versions.get(name, {})
-            marks = {version: content for version, (content, _) in versions.items()}
-            made.append(steps.Wanted(model, dict.fromkeys(versions, verified), marks))
-        return made
+        return [self._wanted(model) for model in self.models.values()]
+
+    def _wanted(self, model: model_config.Model) -> steps.Wanted:
+        versions = self.volume.versions.get(model.name, {})
+        findings = {version: self._finding(model.name, version) for version in versions}
+        return steps.Wanted(model, findings, {version: content for version, (content, _) in versions.items()})
+
+    def _finding(self, name: str, version: int) -> saved_model.Finding:
+        still_since = max(self._verifies_from, self.volume.written_until.get((name, version), 0.0))
+        return saved_model.Finding(saved_model.Verdict.INCOMPLETE if self.now < still_since else saved_model.Verdict.VERIFIED)
 
     def _agent(self) -> None:
         wanted = self.wanted()

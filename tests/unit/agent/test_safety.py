@@ -22,12 +22,13 @@ POLICIES = st.one_of(
 )
 CHANGES = st.one_of(
     st.tuples(st.just("put"), NAMES, VERSIONS, st.booleans()),
+    st.tuples(st.just("touch"), NAMES, VERSIONS, st.sampled_from([0.5, 3.0])),
     st.tuples(st.just("remove"), NAMES, VERSIONS),
     st.tuples(st.just("policy"), NAMES, POLICIES),
     st.tuples(st.just("leave"), NAMES),
     st.tuples(st.just("restart agent")),
 )
-DISASTERS = st.one_of(st.tuples(st.just("restart server"), st.sampled_from([0.3, 2.0])), st.tuples(st.just("rogue reload")))
+DISASTERS = st.one_of(st.tuples(st.just("restart server"), st.sampled_from([0.3, 2.0])), st.tuples(st.just("rogue reload"), st.sets(VERSIONS)))
 UNLOAD_SECONDS = 5.0
 PAUSES = st.sampled_from([0.0, 0.1, 0.3, 0.9, 1.6, 4.0, 15.0])
 
@@ -36,6 +37,8 @@ def apply(world, change, number):
     match change:
         case ("put", name, version, sound):
             world.volume.put(name, version, f"content {number}", sound)
+        case ("touch", name, version, seconds):
+            world.volume.touch(name, version, world.now + seconds)
         case ("remove", name, version):
             world.volume.remove(name, version)
         case ("policy", name, policy):
@@ -47,9 +50,8 @@ def apply(world, change, number):
             world.restart_agent()
         case ("restart server", away):
             world.restart_server(away)
-        case ("rogue reload",):
-            if not world.server.busy:
-                world.server.reload([])
+        case ("rogue reload", versions):
+            world.rogue_reload(versions)
 
 
 def play(changes, check=None):
@@ -62,17 +64,18 @@ def play(changes, check=None):
 
 
 def reached(world):
-    """What should be served once everything that can fail has failed."""
+    """What should be served once everything that can fail has failed; what was loaded before its files went bad, stays."""
     for one in world.wanted():
         name = one.model.name
-        sound = {v for v, (_, ok) in world.volume.versions.get(name, {}).items() if ok}
+        loaded = {v for v in world.server.available(name) if (name, v) in world.history.added}
+        sound = {v for v, (_, ok) in world.volume.versions.get(name, {}).items() if ok or v in loaded}
         match one.model.version_policy:
             case Latest(count):
                 target = set(sorted(sound)[-count:])
             case All():
                 target = sound
             case Specific(versions):
-                target = sound & set(versions)
+                target = (sound | loaded) & set(versions)
         yield name, target
 
 
@@ -104,7 +107,24 @@ def test_what_can_be_reached_is_reached_in_bounded_time(changes):
         for name, target in reached(world):
             if not target:
                 continue  # whatever served before goes on, or nothing can
-            assert target <= world.server.available(name), (name, target, world.step, world.trace)
+            assert target == world.server.available(name), (name, target, world.step, world.trace)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(POLICIES, st.lists(st.tuples(VERSIONS, st.sampled_from([0.5, 3.0]), st.booleans(), PAUSES), max_size=8))
+def test_writing_to_files_of_what_serves_changes_nothing(policy, touches):
+    """With an agent that is restarted as well: nothing but what it has found serving is ever sent."""
+    for world in play([(("put", "a", version, True), 0.0) for version in range(1, 5)]):
+        apply(world, ("policy", "a", policy), 0)
+        world.run(10)
+        serving = world.server.available("a")
+        assert serving == dict(reached(world))["a"]
+        for version, seconds, with_restart, pause in touches:
+            apply(world, ("touch", "a", version if version in serving else max(serving), seconds), 0)
+            if with_restart:
+                world.restart_agent()
+            world.run(pause)
+            assert world.history.pushed is None or world.history.pushed["a"].versions == serving, world.trace
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

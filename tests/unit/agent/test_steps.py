@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from tfmodel_agent import history as memory
 from tfmodel_agent import steps
 from tfmodel_agent.history import ServerVersion
 from tfmodel_serving import model_config
-from tfmodel_serving.model_config import Latest, Specific
+from tfmodel_serving.model_config import All, Latest, Specific
 from tfmodel_serving.saved_model import Finding, Verdict
 
 FAILED = ServerVersion("END", 5, "no SavedModel")
 
 
-def wanted(name="half", policy=None, verified=(), labels=None, marks=None):
+def wanted(name="half", policy=None, verified=(), labels=None, marks=None, incomplete=()):
     found = {version: Finding(Verdict.VERIFIED) for version in verified}
+    found |= {version: Finding(Verdict.INCOMPLETE, "files are still being written") for version in incomplete}
     model = model_config.Model(name, f"/models/{name}", policy or Latest(1), labels or {})
     return steps.Wanted(model, found, marks or dict.fromkeys(verified, "files"))
 
@@ -97,6 +100,39 @@ def test_a_vanished_volume_unloads_nothing():
     trace = Trace()
     trace.step(wanted(verified=[1]))
     assert trace.step(wanted(verified=[]), seen(half={1: "AVAILABLE"}), after=5) == "serving what is wanted"
+
+
+@pytest.mark.parametrize("policy", [Latest(1), All(), Specific((2,)), Specific((1, 2))], ids=str)
+def test_a_served_version_stays_what_it_is_while_its_files_are_written(policy):
+    """Above all, no older version is grown in its place."""
+    trace, before = Trace(), wanted(policy=policy, verified=[1, 2])
+    serving = {2: "AVAILABLE"} if policy in (Latest(1), Specific((2,))) else {1: "AVAILABLE", 2: "AVAILABLE"}
+    trace.step(before)
+    assert trace.step(before, seen(half=serving), after=5) == "serving what is wanted"
+    written = wanted(policy=policy, verified=[1], incomplete=[2])
+    assert trace.step(written, seen(half=serving), after=5) == "serving what is wanted"
+    restarted = Trace(memory.History())
+    restarted.step(written, seen(half=serving))
+    assert restarted.history.pushed["half"].versions == set(serving)
+
+
+def test_a_served_version_whose_directory_is_gone_makes_room_for_another_one_or_stays():
+    trace = Trace()
+    trace.step(wanted(verified=[1, 2]))
+    trace.step(wanted(verified=[1, 2]), seen(half={2: "AVAILABLE"}), after=5)
+    assert trace.step(wanted(verified=[]), seen(half={2: "AVAILABLE"}), after=5) == "serving what is wanted"
+    assert trace.step(wanted(verified=[1]), seen(half={2: "AVAILABLE"}), after=5) == "push half: {2} -> {1, 2}"
+    named = wanted(policy=Specific((1, 2)), verified=[1])
+    assert trace.step(named, seen(half={1: "AVAILABLE", 2: "AVAILABLE"}), after=5) == "serving what is wanted"
+
+
+def test_a_version_that_somebody_else_loaded_is_not_kept():
+    trace, half = Trace(), wanted(verified=[1], incomplete=[2])
+    trace.step(half)
+    trace.step(half, seen(half={1: "AVAILABLE"}), after=5)
+    both = seen(half={1: "AVAILABLE", 2: "AVAILABLE"})
+    assert trace.step(half, both, after=5) == "push pushing the whole config: what the model server has is not known (1 models)"
+    assert trace.history.pushed["half"].versions == {1}
 
 
 def test_versions_that_are_not_on_the_volume_never_reach_the_server():
