@@ -100,6 +100,11 @@ class Server:
         """A reload has not been answered."""
         return self._waiting is not None
 
+    @property
+    def names(self) -> set[str]:
+        """The models of its config."""
+        return self._source.names()
+
     def reload(self, models: list[model_config.Model]) -> None:
         """HandleReloadConfigRequest: waits for one settled version of each new name."""
         assert not self.busy, "a second reload in flight is executed later, as a full replacement"
@@ -186,11 +191,14 @@ class World:
         self._verifies_from = self.now + SETTLE_SECONDS
 
     def rogue_reload(self, versions: set[int]) -> None:
-        """Somebody else has the server serve these versions of everything, or as many as it was ever shown, or nothing."""
+        """Somebody else has the server serve these versions of what it serves, or as many as it was ever shown, or nothing.
+
+        No new names: such a reload would be waited for, and ours behind it, which is not played here.
+        """
         if self.server is None or self.server.busy:
             return
         models = []
-        for name in self.models:
+        for name in self.server.names:
             folder = Path(self.view.base_path(name))
             shown = {int(path.name) for path in folder.iterdir()} & versions if folder.is_dir() else set()
             if shown:

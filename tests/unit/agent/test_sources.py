@@ -214,7 +214,7 @@ def test_a_volume_that_hangs_from_the_first_look_on_holds_up_no_other(half, tmp_
 
 
 @pytest.mark.parametrize(
-    "base_path, mount",
+    ("base_path", "mount"),
     [("/models/claim/some/path", "/models/claim"), ("/models/claim", "/models/claim"), ("/models/claim/", "/models/claim")],
 )
 def test_models_of_one_claim_are_on_one_volume(base_path, mount):

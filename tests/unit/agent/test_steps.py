@@ -11,6 +11,7 @@ from tfmodel_agent import steps
 from tfmodel_agent.history import ServerVersion
 from tfmodel_serving import model_config
 from tfmodel_serving.model_config import All, Latest, Specific
+from tfmodel_serving.problems import Reason
 from tfmodel_serving.saved_model import Finding, Verdict
 
 FAILED = ServerVersion("END", 5, "no SavedModel")
@@ -18,7 +19,8 @@ FAILED = ServerVersion("END", 5, "no SavedModel")
 
 def wanted(name="half", policy=None, verified=(), labels=None, marks=None, incomplete=()):
     found = {version: Finding(Verdict.VERIFIED) for version in verified}
-    found |= {version: Finding(Verdict.INCOMPLETE, "files are still being written") for version in incomplete}
+    written = Finding(Verdict.INCOMPLETE, "files are still being written", Reason.INCOMPLETE)
+    found |= dict.fromkeys(incomplete, written)
     model = model_config.Model(name, f"/models/{name}", policy or Latest(1), labels or {})
     return steps.Wanted(model, found, marks or dict.fromkeys(verified, "files"))
 
