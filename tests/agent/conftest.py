@@ -29,6 +29,7 @@ from tfmodel_serving import agent_config, model_config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+DRAIN_TOKEN = "known to the kubelet"  # noqa: S105
 T = TypeVar("T")
 
 
@@ -59,9 +60,11 @@ class Pod:
         flags += [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}", f"--model_config_file={self.directory}/boot.config"]
         self.server = self._launcher.start(flags, Constraints())
 
-    def start_agent(self) -> None:
+    def start_agent(self, drain_seconds: float = 20) -> None:
         command = [sys.executable, "-m", "tfmodel_agent", "work", f"--config={self.config}", f"--view={self.view}"]
         command += [f"--server=127.0.0.1:{self.grpc_port}", "--host=127.0.0.1", f"--port={self.agent_port}", "--pod-uid=test"]
+        command += [f"--client-port={port}" for port in (self.grpc_port, self.rest_port)]
+        command += [f"--drain-token={DRAIN_TOKEN}", f"--drain-seconds={drain_seconds}"]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "operator")}
         with (self.directory / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
