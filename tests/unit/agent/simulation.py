@@ -19,30 +19,43 @@ from tfmodel_serving.protos import serving_pb2
 
 LOAD_SECONDS = 0.35
 LOOK_SECONDS = 0.2
+CANDIDATE = "--candidate"
 SETTLE_SECONDS = 1.0
 """A version is verified by an agent's second look at its files."""
 
 
 @dataclasses.dataclass
 class Volume:
-    """Version directories: number to (content, sound). Content names the files, as a fingerprint does."""
+    """Version directories by base path: number to (content, sound). Content names the files, as a fingerprint does.
+
+    A model and its candidate have one base path.
+    """
 
     root: Path
     versions: dict[str, dict[int, tuple[str, bool]]] = dataclasses.field(default_factory=dict)
     written_until: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict)
 
+    def of(self, name: str) -> dict[int, tuple[str, bool]]:
+        """Return what there is for a model."""
+        return self.versions.setdefault(base(name), {})
+
     def put(self, name: str, version: int, content: str, sound: bool) -> None:
-        self.versions.setdefault(name, {})[version] = (content, sound)
+        self.of(name)[version] = (content, sound)
 
     def touch(self, name: str, version: int, until: float) -> None:
         """Write to the files of a version; an agent finds them changing until then."""
-        if version in self.versions.get(name, {}):
-            content, sound = self.versions[name][version]
-            self.versions[name][version] = (f"{content}, touched", sound)
-            self.written_until[name, version] = until
+        if version in self.of(name):
+            content, sound = self.of(name)[version]
+            self.of(name)[version] = (f"{content}, touched", sound)
+            self.written_until[base(name), version] = until
 
     def remove(self, name: str, version: int) -> None:
-        self.versions.get(name, {}).pop(version, None)
+        self.of(name).pop(version, None)
+
+
+def base(name: str) -> str:
+    """Return the last part of a model's base path."""
+    return name.removesuffix(CANDIDATE)
 
 
 class _Loader:
@@ -53,7 +66,7 @@ class _Loader:
         pass
 
     def load(self) -> None:
-        _, sound = self._volume.versions.get(self._id.name, {}).get(self._id.version, ("", False))
+        _, sound = self._volume.of(self._id.name).get(self._id.version, ("", False))
         if not sound:
             raise status.StatusError(status.Code.DATA_LOSS, "unsound")
 
@@ -209,12 +222,12 @@ class World:
         return [self._wanted(model) for model in self.models.values()]
 
     def _wanted(self, model: model_config.Model) -> steps.Wanted:
-        versions = self.volume.versions.get(model.name, {})
+        versions = self.volume.of(model.name)
         findings = {version: self._finding(model.name, version) for version in versions}
         return steps.Wanted(model, findings, {version: content for version, (content, _) in versions.items()})
 
     def _finding(self, name: str, version: int) -> saved_model.Finding:
-        still_since = max(self._verifies_from, self.volume.written_until.get((name, version), 0.0))
+        still_since = max(self._verifies_from, self.volume.written_until.get((base(name), version), 0.0))
         return saved_model.Finding(saved_model.Verdict.INCOMPLETE if self.now < still_since else saved_model.Verdict.VERIFIED)
 
     def _agent(self) -> None:
@@ -233,7 +246,7 @@ class World:
         for name, served in self.step.push.items():
             assert served.versions, f"{name}: `specific` without versions unloads everything, and hangs a reload that adds it"
             for version in served.versions:
-                self.view.link(name, version, str(self.volume.root / name / str(version)))
+                self.view.link(name, version, str(self.volume.root / base(name) / str(version)))
         self.history = memory.sent(self.history, self.step.push, self.now)
         self.asked = self.server
         self.server.reload(

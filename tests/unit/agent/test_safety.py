@@ -10,20 +10,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.agent.simulation import World
+from tests.unit.agent.simulation import CANDIDATE, World, base
 from tfmodel_agent import steps
 from tfmodel_serving.model_config import All, Latest, Model, Specific
 
-NAMES, VERSIONS = st.sampled_from(["a", "b"]), st.integers(1, 4)
+PATHS, VERSIONS = st.sampled_from(["a", "b"]), st.integers(1, 4)
+NAMES = st.sampled_from(["a", "b", f"a{CANDIDATE}"])
+"""Entries of the config; the candidate's has the base path of its model."""
 POLICIES = st.one_of(
     st.builds(Latest, st.integers(1, 2)),
     st.just(All()),
     st.builds(lambda versions: Specific(tuple(sorted(versions))), st.sets(VERSIONS, min_size=1, max_size=3)),
 )
 CHANGES = st.one_of(
-    st.tuples(st.just("put"), NAMES, VERSIONS, st.booleans()),
-    st.tuples(st.just("touch"), NAMES, VERSIONS, st.sampled_from([0.5, 3.0])),
-    st.tuples(st.just("remove"), NAMES, VERSIONS),
+    st.tuples(st.just("put"), PATHS, VERSIONS, st.booleans()),
+    st.tuples(st.just("touch"), PATHS, VERSIONS, st.sampled_from([0.5, 3.0])),
+    st.tuples(st.just("remove"), PATHS, VERSIONS),
     st.tuples(st.just("policy"), NAMES, POLICIES),
     st.tuples(st.just("leave"), NAMES),
     st.tuples(st.just("restart agent")),
@@ -42,7 +44,7 @@ def apply(world, change, number):
         case ("remove", name, version):
             world.volume.remove(name, version)
         case ("policy", name, policy):
-            world.models[name] = Model(name, f"/models/{name}", policy)
+            world.models[name] = Model(name, f"/models/{base(name)}", policy)
         case ("leave", name):
             world.models.pop(name, None)
             world.left[name] = world.now
@@ -68,7 +70,7 @@ def reached(world):
     for one in world.wanted():
         name = one.model.name
         loaded = {v for v in world.server.available(name) if (name, v) in world.history.added}
-        sound = {v for v, (_, ok) in world.volume.versions.get(name, {}).items() if ok or v in loaded}
+        sound = {v for v, (_, ok) in world.volume.of(name).items() if ok or v in loaded}
         match one.model.version_policy:
             case Latest(count):
                 target = set(sorted(sound)[-count:])
@@ -108,6 +110,32 @@ def test_what_can_be_reached_is_reached_in_bounded_time(changes):
             if not target:
                 continue  # whatever served before goes on, or nothing can
             assert target == world.server.available(name), (name, target, world.step, world.trace)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from([("touch", "a", 2, 0.5), ("restart agent",)]), PAUSES), max_size=4), PAUSES)
+def test_a_candidate_is_handed_over_in_one_push_and_never_loaded_twice(interruptions, pause):
+    """Its own name goes and the model grows: the model goes on serving, and memory never has to hold both copies."""
+    candidate = f"a{CANDIDATE}"
+
+    def check(world):
+        assert 1 in world.server.available("a")
+        assert not (world.server.available(candidate) and 2 in world.server.available("a"))
+
+    for world in play([(("put", "a", 1, True), 0.0), (("put", "a", 2, True), 0.0), (("policy", "a", Specific((1,))), 10.0)]):
+        apply(world, ("policy", candidate, Specific((2,))), 0)
+        world.run(10, functools.partial(check, world))
+        assert (world.server.available("a"), world.server.available(candidate)) == ({1}, {2})
+        sent = len(world.trace)
+        apply(world, ("leave", candidate), 0)
+        apply(world, ("policy", "a", Specific((1, 2))), 0)
+        world.run(pause, functools.partial(check, world))
+        for change, then in interruptions:
+            apply(world, change, 0)
+            world.run(then, functools.partial(check, world))
+        world.run(10, functools.partial(check, world))
+        assert (world.server.available("a"), world.server.available(candidate)) == ({1, 2}, set())
+        assert interruptions or len(world.trace) == sent + 1, world.trace
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -173,6 +173,36 @@ def test_a_name_comes_back_only_when_its_previous_life_has_ended():
     assert trace.step(half, seen(half={1: "END"}), after=3) == "push half: - -> {1}"
 
 
+def test_a_candidate_has_a_name_of_its_own_and_is_handed_over_in_one_push():
+    """Two entries with one base path are two models to the server; measured: the private one ends before the other loads."""
+    trace = Trace()
+    real, candidate = wanted("ta", Specific((1,)), [1, 2]), wanted("ta--candidate", Specific((2,)), [1, 2])
+    trace.step(real)
+    serving = {"ta": {1: "AVAILABLE"}}
+    assert trace.step([real, candidate], seen(**serving), after=5) == "push ta--candidate: - -> {2}"
+    assert trace.step([real, candidate], seen(**serving, **{"ta--candidate": {2: "LOADING"}}), after=1) == (
+        "ta--candidate: version 2 is LOADING"
+    )
+    tried = seen(**serving, **{"ta--candidate": {2: "AVAILABLE"}})
+    assert trace.step([real, candidate], tried, after=1) == "serving what is wanted"
+    grown = wanted("ta", Specific((1, 2)), [1, 2])
+    assert trace.step([grown], tried, after=5) == "push ta: {1} -> {1, 2}; ta--candidate: {2} -> -"
+    assert trace.step([grown], seen(ta={1: "AVAILABLE", 2: "LOADING"}), after=1) == "ta: version 2 is LOADING"
+    promoted = wanted("ta", Specific((2,)), [1, 2], labels={"stable": 2})
+    both = seen(ta={1: "AVAILABLE", 2: "AVAILABLE"})
+    assert trace.step([promoted], both, after=1) == "push ta: {1, 2} -> {2} stable=2"
+
+
+def test_a_candidate_that_fails_leaves_its_model_alone():
+    trace = Trace()
+    real, candidate = wanted("ta", Specific((1,)), [1, 2]), wanted("ta--candidate", Specific((2,)), [1, 2])
+    trace.step(real)
+    trace.step([real, candidate], seen(ta={1: "AVAILABLE"}), after=5)
+    failed = seen(ta={1: "AVAILABLE"}, **{"ta--candidate": {2: FAILED}})
+    assert trace.step([real, candidate], failed, after=5) == "push ta--candidate: {2} -> -"
+    assert trace.step([real], failed, after=5) == "serving what is wanted"
+
+
 def test_a_restarted_server_is_fed_again():
     trace, half = Trace(), wanted(verified=[1])
     trace.step(half)
