@@ -12,8 +12,8 @@ import logging
 import time
 from collections.abc import Mapping
 
+from tfmodel_agent import failures, modelserver, mounted, sources, steps, view
 from tfmodel_agent import history as memory
-from tfmodel_agent import modelserver, mounted, sources, steps, view
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
 from tfmodel_agent.report import report
@@ -127,7 +127,7 @@ class Agent:
             log.warning("Model server has another config than it was given; somebody else may reload it")
             self.metrics.drifts.inc()
         step = steps.next_step(self._wanted, seen, self._history, now)
-        self._take(step, now)
+        self._take(step, fingerprints, now)
         self.suspect = step.suspect
         self._publish(seen, step, now)
 
@@ -148,10 +148,11 @@ class Agent:
             self._mounted = found
             self._is_config_new = True
 
-    def _take(self, step: steps.Step, now: float) -> None:
+    def _take(self, step: steps.Step, fingerprints: Mapping[failures.Key, object], now: float) -> None:
         if step.suspect and not self._history.suspect:
             log.error("Model server is suspect and must be restarted", extra={"reason": step.suspect})
             self._history = memory.suspected(self._history, step.suspect)
+            self._history = memory.blamed(self._history, step.hung, step.suspect, fingerprints, now)
         if step.push is None:
             return
         log.info("Reloading the model server", extra={"change": step.reason})
@@ -199,7 +200,7 @@ class Agent:
         except modelserver.ModelServerUnreachable as error:
             log.warning("Reload was not answered", extra={"error": str(error)})
             self.metrics.reloads.labels("unanswered").inc()
-            self._history = memory.doubted(self._history, now)
+            self._history = (memory.lost if error.is_lost else memory.doubted)(self._history, now)
         else:
             self.metrics.reloads.labels("answered").inc()
             self._history = memory.answered(self._history, now)

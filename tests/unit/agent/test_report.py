@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.agent.test_steps import FAILED, Trace, seen, wanted
 from tfmodel_agent import body, report, steps
-from tfmodel_agent.history import Failure, History, Seen, ServerVersion
+from tfmodel_agent.failures import Failure
+from tfmodel_agent.history import History, Seen, ServerVersion
 from tfmodel_serving import problems, state
 from tfmodel_serving.model_config import All, Latest, Specific
 from tfmodel_serving.saved_model import Finding, Verdict

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.agent.simulation import CANDIDATE, World, base
-from tfmodel_agent import steps
+from tests.unit.agent.simulation import CANDIDATE, DEADLY, HANGING, World, base
+from tfmodel_agent import failures, steps
 from tfmodel_serving.model_config import All, Latest, Model, Specific
 
 PATHS, VERSIONS = st.sampled_from(["a", "b"]), st.integers(1, 4)
@@ -70,7 +70,7 @@ def reached(world):
     for one in world.wanted():
         name = one.model.name
         loaded = {v for v in world.server.available(name) if (name, v) in world.history.added}
-        sound = {v for v, (_, ok) in world.volume.of(name).items() if ok or v in loaded}
+        sound = {v for v, (_, ok) in world.volume.of(name).items() if ok is True or v in loaded}
         match one.model.version_policy:
             case Latest(count):
                 target = set(sorted(sound)[-count:])
@@ -81,7 +81,7 @@ def reached(world):
         yield name, target
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(CHANGES, PAUSES), max_size=14))
 def test_a_model_that_serves_goes_on_serving(changes):
     serving: set[str] = set()
@@ -100,7 +100,7 @@ def test_a_model_that_serves_goes_on_serving(changes):
         world.run(5, functools.partial(check, world))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.one_of(CHANGES, DISASTERS), PAUSES), max_size=12))
 def test_what_can_be_reached_is_reached_in_bounded_time(changes):
     for world in play(changes):
@@ -112,7 +112,7 @@ def test_what_can_be_reached_is_reached_in_bounded_time(changes):
             assert target == world.server.available(name), (name, target, world.step, world.trace)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from([("touch", "a", 2, 0.5), ("restart agent",)]), PAUSES), max_size=4), PAUSES)
 def test_a_candidate_is_handed_over_in_one_push_and_never_loaded_twice(interruptions, pause):
     """Its own name goes and the model grows: the model goes on serving, and memory never has to hold both copies."""
@@ -138,7 +138,7 @@ def test_a_candidate_is_handed_over_in_one_push_and_never_loaded_twice(interrupt
         assert interruptions or len(world.trace) == sent + 1, world.trace
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(POLICIES, st.lists(st.tuples(VERSIONS, st.sampled_from([0.5, 3.0]), st.booleans(), PAUSES), max_size=8))
 def test_writing_to_files_of_what_serves_changes_nothing(policy, touches):
     """With an agent that is restarted as well: nothing but what it has found serving is ever sent."""
@@ -155,11 +155,11 @@ def test_writing_to_files_of_what_serves_changes_nothing(policy, touches):
             assert world.history.pushed is None or world.history.pushed["a"].versions == serving, world.trace
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(CHANGES, PAUSES), max_size=8))
 def test_once_nothing_changes_nothing_is_sent(changes):
     for world in play(changes):
-        sound = {name: {v: c for v, c in versions.items() if c[1]} for name, versions in world.volume.versions.items()}
+        sound = {name: {v: c for v, c in versions.items() if c[1] is True} for name, versions in world.volume.versions.items()}
         world.volume.versions.clear()
         world.volume.versions.update(sound)  # nothing fails from here on: back-off would send, rightly
         world.run(60)
@@ -169,8 +169,31 @@ def test_once_nothing_changes_nothing_is_sent(changes):
         assert len(world.trace) == sent
 
 
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.tuples(PATHS, VERSIONS), st.sampled_from([True, False, DEADLY, HANGING]), min_size=1, max_size=6),
+    st.dictionaries(PATHS, POLICIES, min_size=1),
+    st.lists(st.tuples(CHANGES, PAUSES), max_size=3),
+)
+def test_no_version_breaks_a_server_for_the_others(monkeypatch, versions, policies, changes):
+    """Versions that kill the server or load for ever are found out, left out, and what is good serves undisturbed."""
+    monkeypatch.setattr(failures, "RETRY_SECONDS", (3.0, 4.0, 5.0, 6.0))
+    monkeypatch.setattr(steps, "LOAD_SECONDS", 5.0)
+    placed = [(("put", path, version, sound), 0.0) for (path, version), sound in versions.items()]
+    chosen = [(("policy", path, policy), 0.0) for path, policy in policies.items()]
+    for world in play([*placed, *chosen, *changes]):
+        world.run(150)
+        deaths, sent = world.deaths, len(world.trace)
+        for name, target in reached(world):
+            assert target <= world.server.available(name), (name, target, world.step, world.trace)
+        world.run(30)
+        assert (world.deaths, len(world.trace)) == (deaths, sent), "nothing that harms is tried for ever"
+        harmful = sum(sound in (DEADLY, HANGING) for sound in versions.values())
+        assert deaths <= 12 * harmful  # each by the model and its candidate
+
+
 def test_a_suspect_server_is_left_alone_until_it_is_restarted(tmp_path):
-    world = World(tmp_path)
+    world = World(tmp_path, has_kubelet=False)
     apply(world, ("put", "a", 1, True), 0)
     apply(world, ("policy", "a", Latest(1)), 1)
     world.run(5)
@@ -190,7 +213,7 @@ def test_a_suspect_server_is_left_alone_until_it_is_restarted(tmp_path):
 @pytest.mark.parametrize("seconds", [steps.LOAD_SECONDS + 5])
 def test_a_load_that_hangs_makes_the_server_suspect(tmp_path, seconds, monkeypatch):
     monkeypatch.setattr("tests.unit.agent.simulation.LOAD_SECONDS", 10 * seconds)
-    world = World(tmp_path)
+    world = World(tmp_path, has_kubelet=False)
     apply(world, ("put", "a", 1, True), 0)
     apply(world, ("policy", "a", Latest(1)), 1)
     world.run(seconds)

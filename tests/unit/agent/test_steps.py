@@ -155,13 +155,78 @@ def test_a_label_moves_when_its_version_is_available_and_not_before():
     assert trace.step(two, both, after=1) == "push half: {1, 2} stable=1 -> {2} stable=2"
 
 
-def test_names_are_added_one_at_a_time_unless_they_have_loaded_before():
+def test_names_are_added_one_at_a_time_to_a_server_that_serves_unless_they_have_loaded_before():
+    """A new name holds the reload's lock until it has loaded."""
+    trace = Trace(memory.History(pushed={}, reachable=True, loaded=frozenset({"c", "d"})))
+    trace.step(wanted("s", verified=[1]))
+    every = [wanted(name, verified=[1]) for name in "sabcd"]
+    looked = {"s": {1: "AVAILABLE"}}
+    assert trace.step(every, seen(**looked), after=1) == "push c: - -> {1}; d: - -> {1}"
+    looked |= {"c": {1: "AVAILABLE"}, "d": {1: "AVAILABLE"}}
+    assert trace.step(every, seen(**looked), after=1) == "push a: - -> {1}"
+    assert trace.step(every, seen(**looked, a={1: "LOADING"}), after=1) == "push b: - -> {1}"
+
+
+def test_an_empty_server_is_given_everything_at_once():
+    """Whatever hangs or fails among them, the others load."""
     trace = Trace()
-    two = [wanted("a", verified=[1]), wanted("b", verified=[1])]
-    assert trace.step(two) == "push a: - -> {1}"
-    assert trace.step(two, seen(a={1: "LOADING"}), after=1) == "push b: - -> {1}"
-    loaded = Trace(memory.History(pushed={}, reachable=True, loaded=frozenset({"a", "b"})))
-    assert loaded.step(two) == "push a: - -> {1}; b: - -> {1}"
+    assert trace.step([wanted("a", verified=[1]), wanted("b", verified=[1])]) == "push a: - -> {1}; b: - -> {1}"
+
+
+def test_after_a_death_what_has_loaded_is_fed_at_once_and_what_may_have_caused_it_one_by_one():
+    trace = Trace()
+    every = [wanted(name, verified=[1]) for name in "abcd"]
+    trace.step(every)
+    looked = seen(a={1: "AVAILABLE"}, b={1: "LOADING"}, c={1: "START"}, d={1: "AVAILABLE"})
+    assert trace.step(every, looked, after=1) == "b: version 1 is LOADING; c: version 1 is START"
+    trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
+    assert trace.step(every, seen(), after=1) == "push a: - -> {1}; d: - -> {1}"
+    serving = {"a": {1: "AVAILABLE"}, "d": {1: "AVAILABLE"}}
+    assert trace.step(every, seen(**serving), after=1) == "push b: - -> {1}"
+    assert trace.step(every, seen(**serving, b={1: "AVAILABLE"}), after=1) == "push c: - -> {1}"
+    trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
+    assert trace.step(every, seen(), after=1) == "push a: - -> {1}; b: - -> {1}; d: - -> {1}"
+    serving["b"] = {1: "AVAILABLE"}
+    assert trace.step(every, seen(**serving), after=1) == "serving what is wanted", "c alone was on its way: it is the cause"
+    assert trace.history.failures["c", 1].message == "the model server died while it was loading"
+    assert trace.step(every, seen(**serving), after=29) == "push c: - -> {1}"
+
+
+def test_a_version_that_kills_the_server_is_left_out_and_the_old_one_is_fed_again():
+    trace = Trace()
+    trace.step(wanted(verified=[1]))
+    both = wanted(verified=[1, 2])
+    trace.step(both, seen(half={1: "AVAILABLE"}), after=5)
+    trace.step(both, memory.Seen(message="UNAVAILABLE"), after=1)
+    assert trace.step(both, seen(), after=1) == "push half: - -> {1}"
+
+
+def test_a_reload_that_breaks_with_the_server_is_blamed_on_what_it_added():
+    """The server dies before it has told of any version."""
+    half, now = wanted(verified=[1]), 1000.0
+    history = memory.sent(memory.History(pushed={}, reachable=True), {"half": memory.Served(frozenset({1}))}, now)
+    history = memory.lost(history, now + 1)
+    history = memory.look(history, memory.Seen(message="UNAVAILABLE"), {}, now + 1)
+    history = memory.look(history, seen(), {("half", 1): "files"}, now + 2)
+    assert list(history.failures) == [("half", 1)]
+    assert steps.next_step([half], seen(), history, now + 2).settled
+    refused = memory.doubted(memory.sent(memory.History(pushed={}, reachable=True), history.pushed, now), now + 1)
+    assert not memory.look(refused, seen(), {}, now + 2).failures, "a server that answers has not died"
+
+
+def test_what_hangs_is_left_out_when_the_server_is_back():
+    trace = Trace()
+    every = [wanted("a", verified=[1]), wanted("b", verified=[1])]
+    trace.step(every)
+    looked = seen(a={1: "AVAILABLE"}, b={1: "LOADING"})
+    trace.step(every, looked, after=1)
+    step = steps.next_step(every, looked, trace.history, trace.now + steps.LOAD_SECONDS)
+    assert (step.suspect, step.hung) == ("b: version 1 has been LOADING for 600 s", {("b", 1)})
+    trace.now += steps.LOAD_SECONDS
+    trace.history = memory.blamed(memory.suspected(trace.history, step.suspect), step.hung, step.suspect, {("b", 1): "files"}, trace.now)
+    trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
+    assert trace.step(every, seen(), after=1) == "push a: - -> {1}"
+    assert trace.step(every, seen(a={1: "AVAILABLE"}), after=1) == "serving what is wanted"
 
 
 def test_a_name_comes_back_only_when_its_previous_life_has_ended():
