@@ -143,6 +143,11 @@ class Pod:
         """Wait until exactly these versions are AVAILABLE and nothing moves."""
         self.wait_for(f"{name} {versions}", lambda: self.available(name) == set(versions) and self.state()["settled"], timeout)
 
+    def reloads(self) -> list[str]:
+        """Return what each reload changed, in order."""
+        lines = [json.loads(line) for line in self.logs().splitlines() if line.startswith("{")]
+        return [line["change"] for line in lines if line["message"] == "Reloading the model server"]
+
     def logs(self) -> str:
         return (self.directory / "agent.log").read_text()
 
