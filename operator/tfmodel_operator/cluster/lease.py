@@ -3,17 +3,22 @@
 The rules are client-go's, with their figures: whoever holds the Lease renews it; it is free when it hasn't changed for as
 long as it lasts, by the clock of the one who looks, because the holder's clock may be wrong; every write is conditional on
 the resource version, so that of two who try one wins.
+
+Two are our own, for an API server that is away, when nobody can renew and nobody can take over. The holder stops its work at
+the deadline as it must, but may go on when a renewal goes through, which says that nobody has had the Lease meanwhile. And
+those who wait count only the time in which they could look.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from tfmodel_operator.api import kinds
 from tfmodel_operator.cluster import errors
@@ -26,7 +31,7 @@ class Timing:
 
     Args:
         lease: How long a Lease holds that isn't renewed.
-        deadline: Who hasn't been able to renew for so long has lost it; that is before anybody else may take it.
+        deadline: Who hasn't been able to renew for so long may not work; that is before anybody else may take it.
         renew: From one renewal to the next.
         retry: Until what failed is tried again, and a Lease that isn't ours looked at.
     """
@@ -44,7 +49,7 @@ Spec = dict[str, Any]
 
 
 class LeaseLost(Exception):
-    """Somebody else may be working by now: stop at once."""
+    """Somebody else has or had the Lease: what we know and have begun is not to be trusted."""
 
 
 class Elector:
@@ -60,7 +65,8 @@ class Elector:
         self._timing = timing
         self._metadata = {"namespace": namespace, "name": name}
         self._seen: Mapping[str, Any] = {}
-        self._changed = time.monotonic()
+        self._looked = float("-inf")
+        self._unchanged = 0.0
         self._renewed = float("-inf")
 
     async def acquire(self) -> None:
@@ -77,24 +83,37 @@ class Elector:
                     log.warning("Can't take part in the election; will try until it works", extra={"error": said})
             await asyncio.sleep(self._timing.retry)
 
-    async def keep(self) -> NoReturn:
-        """Renew the Lease for ever.
-
-        Raises:
-            LeaseLost: Somebody else has it, or nothing is known for too long.
-        """
+    async def keep(self) -> None:
+        """Renew the Lease, and return when it may not be ours any more: nothing may be written from then on."""
         while True:
             pause = self._timing.renew
             try:
-                async with asyncio.timeout(self._renewed + self._timing.deadline - time.monotonic()):
+                async with asyncio.timeout(self._left()):
                     if not await self._try():
-                        raise LeaseLost(f"the lease is held by {self._holder() or 'nobody'} now")
+                        return
             except errors.ApiError as error:
                 log.warning("Can't renew the lease; will try again", extra={"error": str(error)})
                 pause = self._timing.retry
-            except TimeoutError as error:
-                raise LeaseLost(f"the lease could not be renewed for {self._timing.deadline:.0f} s") from error
-            await asyncio.sleep(min(pause, max(0.0, self._renewed + self._timing.deadline - time.monotonic())))
+            except TimeoutError:
+                return
+            await asyncio.sleep(min(pause, max(0.0, self._left())))
+
+    async def regain(self) -> None:
+        """Return when the Lease, which could not be renewed in time, has been renewed after all.
+
+        Raises:
+            LeaseLost: It has been somebody else's since.
+        """
+        log.warning("The lease could not be renewed: nothing is done until it is", extra={"lease": self._metadata["name"]})
+        while self._holder() == self.identity:
+            # A connection attempt that began while nobody was there may take long to notice that somebody is.
+            with contextlib.suppress(errors.ApiError, TimeoutError):
+                async with asyncio.timeout(self._timing.renew):
+                    if await self._try():
+                        log.info("Leading again", extra={"lease": self._metadata["name"]})
+                        return
+            await asyncio.sleep(self._timing.retry)
+        raise LeaseLost(f"the lease is held by {self._holder() or 'nobody'} now")
 
     async def release(self) -> None:
         """Let somebody else have it at once; best effort."""
@@ -135,23 +154,29 @@ class Elector:
             found = await self._client.get(kinds.LEASE, self._metadata["namespace"], self._metadata["name"])
         except errors.NotFound:
             found = {}
+        now = time.monotonic()
+        # Looks come every `retry`. What one comes later, the API server may have been away, for the holder too.
+        self._unchanged += min(now - self._looked, self._timing.renew)
         if found.get("spec") != self._seen.get("spec"):
-            self._changed = time.monotonic()
-        self._seen = found
+            self._unchanged = 0.0
+        self._seen, self._looked = found, now
 
     async def _write(self, spec: Spec) -> None:
         version = {key: self._seen["metadata"][key] for key in ("resourceVersion", "uid")} if self._seen else {}
         body = {"apiVersion": kinds.LEASE.api_version, "kind": "Lease", "metadata": {**self._metadata, **version}, "spec": spec}
         write = self._client.update if self._seen else self._client.create
         self._seen = await write(kinds.LEASE, body)
-        self._changed = time.monotonic()
+
+    def _left(self) -> float:
+        """Return for how long the Lease is ours for certain, in seconds."""
+        return self._renewed + self._timing.deadline - time.monotonic()
 
     def _holder(self) -> str:
         return str((self._seen.get("spec") or {}).get("holderIdentity") or "")
 
     def _expired(self) -> bool:
         seconds = (self._seen.get("spec") or {}).get("leaseDurationSeconds") or self._timing.lease
-        return time.monotonic() - self._changed > seconds
+        return self._unchanged > seconds
 
 
 def _now() -> str:

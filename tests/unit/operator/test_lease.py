@@ -13,14 +13,14 @@ from aiohttp import web
 from tests.unit.operator.wire import api, run, running, status, until
 from tfmodel_operator.cluster.lease import Elector, LeaseLost, Timing
 
-QUICK = Timing(lease=1, deadline=0.6, renew=0.1, retry=0.05)
+QUICK = Timing(lease=1, deadline=0.6, renew=0.2, retry=0.05)
 
 
 class Leases:
     """One Lease with its resource version; ``out`` makes it answer nothing to some, or to all (None)."""
 
     def __init__(self):
-        self.stored, self.versions, self.writes, self.out = None, itertools.count(1), [], set()
+        self.stored, self.versions, self.writes, self.out, self.looks = None, itertools.count(1), [], set(), 0
 
     async def __call__(self, request):
         body = json.loads(await request.read() or "{}")
@@ -28,9 +28,12 @@ class Leases:
         if None in self.out or (who and who in self.out):
             return status(503)
         if request.method == "GET":
+            self.looks += 1
             return web.json_response(self.stored) if self.stored else status(404)
         if request.method == "POST" and self.stored:
             return status(409)
+        if request.method == "PUT" and not self.stored:
+            return status(404)
         if request.method == "PUT" and body["metadata"].get("resourceVersion") != self.stored["metadata"]["resourceVersion"]:
             return status(409)
         body["metadata"] |= {"resourceVersion": str(next(self.versions)), "uid": "lease"}
@@ -51,7 +54,7 @@ def test_one_leads_the_other_waits_and_takes_over_when_it_is_released():
         async with electors("a", "b") as (leases, (a, b)):
             await a.acquire()
             async with running(a.keep(), b.acquire()) as (keeping, waiting):
-                await until(lambda: len(leases.writes) > 15)  # the lease would have run out long ago
+                await until(lambda: len(leases.writes) > 8)  # the lease would have run out long ago
                 assert not waiting.done()
                 assert set(leases.writes) == {"a"}
                 keeping.cancel()
@@ -84,18 +87,75 @@ def test_one_that_comes_back_by_the_same_name_has_its_lease_at_once():
     run(test)
 
 
-def test_who_cannot_renew_has_lost_before_another_may_take_it():
+def test_who_cannot_renew_stops_before_another_may_take_it_and_then_has_lost():
     async def test():
         async with electors("a", "b") as (leases, (a, b)):
             await a.acquire()
             leases.out.add("a")
             clock, began = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
             async with running(b.acquire()) as (taking,):
-                with pytest.raises(LeaseLost, match="could not be renewed"):
-                    await a.keep()
+                await a.keep()
                 assert clock() - began < 1.0
                 assert not taking.done()
                 await taking
+            leases.out.clear()
+            with pytest.raises(LeaseLost, match="held by b"):
+                await a.regain()
+            assert leases.writes == ["a", "b"]
+
+    run(test)
+
+
+def test_an_api_server_that_was_away_leaves_the_lease_with_its_holder():
+    async def test():
+        async with electors("a", "b") as (leases, (a, b)):
+            await a.acquire()
+            async with running(b.acquire()) as (waiting,):
+                await until(lambda: leases.looks > 5)
+                leases.out.add(None)
+                await a.keep()
+                async with running(a.regain()) as (regaining,):
+                    await asyncio.sleep(2 * QUICK.lease)
+                    assert not regaining.done()
+                    leases.out.clear()
+                    await regaining
+                async with running(a.keep()):
+                    await until(lambda: len(leases.writes) > 8)
+                    assert set(leases.writes) == {"a"}
+                    assert not waiting.done()
+
+    run(test)
+
+
+def test_a_renewal_that_was_given_up_and_arrived_all_the_same_leaves_the_lease_with_its_holder():
+    async def test():
+        async with electors("a") as (leases, (a,)):
+            await a.acquire()
+            leases.out.add("a")
+            await a.keep()
+            leases.stored["metadata"]["resourceVersion"] = "99"
+            leases.out.clear()
+            await a.regain()
+            assert leases.stored["spec"]["holderIdentity"] == "a"
+
+    run(test)
+
+
+def test_who_finds_the_lease_gone_or_free_after_a_pause_has_lost():
+    async def test():
+        for left in (None, ""):
+            async with electors("a") as (leases, (a,)):
+                await a.acquire()
+                leases.out.add("a")
+                await a.keep()
+                leases.out.clear()
+                if left is None:
+                    leases.stored = None
+                else:
+                    leases.stored["spec"]["holderIdentity"] = left
+                    leases.stored["metadata"]["resourceVersion"] = "99"
+                with pytest.raises(LeaseLost, match="held by nobody"):
+                    await a.regain()
 
     run(test)
 
@@ -106,8 +166,9 @@ def test_who_finds_another_holder_has_lost():
             await a.acquire()
             leases.stored["spec"]["holderIdentity"] = "b"
             leases.stored["metadata"]["resourceVersion"] = "99"
+            await a.keep()
             with pytest.raises(LeaseLost, match="held by b"):
-                await a.keep()
+                await a.regain()
 
     run(test)
 
