@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 
 import prometheus_client
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -34,7 +34,6 @@ class Metrics:
         self.requests = prometheus_client.Counter(
             f"{prefix}_api_requests", "Requests to the API server; code 0: no answer", ["verb", "code"], registry=registry
         )
-        self.leader = prometheus_client.Gauge(f"{prefix}_leader", "1 if this replica is the one that works", registry=registry)
         build = prometheus_client.Gauge(
             f"{prefix}_build_info", "1; the label says which image runs", ["image"], registry=registry
         )
@@ -44,19 +43,21 @@ class Metrics:
         """Count one request to the API server."""
         self.requests.labels(verb, str(code)).inc()
 
-    def show(self, store: Store, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized) -> None:
+    def show(self, store: Store, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized, leads: Callable[[], bool]) -> None:
         """Have what is asked for at each scrape shown too."""
-        self.registry.register(_Work(reflectors, sweep, queue))
-        self.registry.register(_Models(store, self.leader))
+        self.registry.register(_Work(reflectors, sweep, queue, leads))
+        self.registry.register(_Models(store, leads))
 
 
 class _Work(Collector):
-    def __init__(self, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized) -> None:
+    def __init__(self, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized, leads: Callable[[], bool]) -> None:
         self._reflectors = reflectors
         self._sweep = sweep
         self._queue = queue
+        self._leads = leads
 
     def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("tfmodel_operator_leader", "1 if this replica is the one that works", value=self._leads())
         yield GaugeMetricFamily("tfmodel_operator_queue_depth", "TFModels that wait for a pass", value=len(self._queue))
         now = time.monotonic()
         ages = {kinds.MODEL.plural: now - self._sweep.finished}
@@ -76,9 +77,9 @@ class _Work(Collector):
 class _Models(Collector):
     """TFModels as kube-state-metrics would show them; by the leader alone, so that none is there twice."""
 
-    def __init__(self, store: Store, leader: prometheus_client.Gauge) -> None:
+    def __init__(self, store: Store, leads: Callable[[], bool]) -> None:
         self._store = store
-        self._leader = leader
+        self._leads = leads
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
@@ -98,6 +99,3 @@ class _Models(Collector):
                 condition.add_metric([*key, one["type"], one["status"]], 1)
         yield info
         yield condition
-
-    def _leads(self) -> bool:
-        return any(sample.value == 1 for metric in self._leader.collect() for sample in metric.samples)

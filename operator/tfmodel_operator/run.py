@@ -1,7 +1,7 @@
 """Wires feeds, queue, workers, election and probes together, and runs them as one: the end of any part ends the process.
 
 A pod that restarts is better than one that half works. All replicas watch and know everything; the one that holds the Lease
-works. While the API server is away nobody does.
+works.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ class _Operator:
         self._follow_cluster()
         namespace = self._login().default_namespace or "default"  # the pod's own, or the kubeconfig's
         self._elector = Elector(self._lease_client, namespace, configured.lease, configured.identity)
+        self._client.may_write = self._elector.holds
         self._recorder = Recorder(self._client, configured.identity)
         applier = Applier(self._client, store, Strangers(self._client))
         agents = Agents(http, self._queue.add)
         platform = Platform(configured.agent_image, configured.own_namespace)
         self._world = reconcile.World(store, self._client, applier, agents, self._recorder, platform)
-        self._metrics.show(store, self._reflectors, self._sweep, self._queue)
-        self._working: list[asyncio.Task[None]] = []
-        self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(3))
+        self._metrics.show(store, self._reflectors, self._sweep, self._queue, self._elector.holds)
+        self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
 
     def _login(self) -> kopf.ConnectionInfo:
         return handlers.login(settings=self._kopf_settings)
@@ -108,16 +108,18 @@ class _Operator:
     async def run(self) -> None:
         """Run all parts until we are asked to stop, or one of them ends."""
         # kopf cancels at its end every task that began after it, so it is the last.
+        workers = [self._start("worker", self._work()) for _ in range(self._configured.workers)]
         election = self._start("election", self._lead())
         others = [self._start(name, part) for name, part in self._others()]
         watch = self._start("kopf", self._run_kopf())
-        parts = [election, *others, watch]
+        parts = [*workers, election, *others, watch]
         try:
             await self._until_stopped(parts)
-            await self._finish()
+            await self._finish(workers)
         finally:
-            election.cancel()
-            await asyncio.wait([election])
+            for part in [*workers, election]:
+                part.cancel()
+            await asyncio.wait([*workers, election])
             await self._elector.release()
             self._stop_kopf.set()
             await asyncio.wait([watch], timeout=STOP_SECONDS)
@@ -139,36 +141,24 @@ class _Operator:
         return [
             *reflectors,
             ("sweep", self._sweep.run()),
+            ("recorder", self._recorder.run()),
             ("health", health.run()),
             ("web", web.serve(configured.host, configured.port, health, self._metrics.registry)),
             ("signals", self._follow_signals()),
         ]
 
-    async def _lead(self) -> None:
-        """Work for as long as the Lease is ours, once all that exists is known.
+    async def _work(self) -> None:
+        await self._leading.wait()
+        await Worker(self._world, self._queue, self._metrics).run()
 
-        Raises:
-            cluster.lease.LeaseLost: See there.
-        """
+    async def _lead(self) -> None:
+        """Have the workers work for as long as the Lease is ours, once all that exists is known."""
         for synced in (self._sweep.synced, *(one.synced for one in self._reflectors)):
             await synced.wait()
         log.info("Synced", extra={"tfmodels": len(self._world.store.models())})
         await self._elector.acquire()
-        while True:
-            await self._work()
-            await self._elector.regain()
-
-    async def _work(self) -> None:
-        """Do all that writes, until the Lease may not be ours any more; what is under way then is broken off."""
-        worker = Worker(self._world, self._queue, self._metrics)
-        async with asyncio.TaskGroup() as group:
-            recorder = group.create_task(self._recorder.run())
-            self._working = [group.create_task(worker.run()) for _ in range(self._configured.workers)]
-            self._metrics.leader.set(1)
-            await self._elector.keep()
-            self._metrics.leader.set(0)
-            for task in (recorder, *self._working):
-                task.cancel()
+        self._leading.set()
+        await self._elector.keep(regained=self._queue.retry_now)
 
     async def _run_kopf(self) -> None:
         await kopf.operator(
@@ -192,12 +182,12 @@ class _Operator:
             await part
             raise PartEnded(f"{part.get_name()} ended by itself")
 
-    async def _finish(self) -> None:
+    async def _finish(self, workers: list[asyncio.Task[None]]) -> None:
         """Begin nothing new, and let the passes under way come to their end."""
         log.info("Stopping", extra={"waiting": len(self._queue)})
         self._queue.close()
-        if self._working:
-            await asyncio.wait(self._working, timeout=PASS_SECONDS)
+        if self._leading.is_set():
+            await asyncio.wait(workers, timeout=PASS_SECONDS)
 
     async def _follow_signals(self) -> None:
         """Stop at SIGTERM; kopf installs a handler of its own while it starts, which is taken over again."""

@@ -72,10 +72,7 @@ class WorkQueue(Generic[K]):
         self._ready.put_nowait(None)
 
     async def work(self, do: Callable[[K], Awaitable[None]]) -> None:
-        """Take keys and do their work until the queue is closed. What ``do`` raises ends the worker.
-
-        Cancelling it is fine: the key whose work is broken off is due again, for whoever works next.
-        """
+        """Take keys and do their work until the queue is closed. What ``do`` raises ends the worker."""
         while True:
             key = await self._ready.get()
             if key is None or self._closed:
@@ -85,11 +82,8 @@ class WorkQueue(Generic[K]):
             self._running.add(key)
             try:
                 await do(key)
-            except asyncio.CancelledError:
-                self._again.add(key)
-                raise
             finally:
                 self._running.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self.add(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)

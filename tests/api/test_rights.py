@@ -6,16 +6,13 @@ import json
 
 import pytest
 
-from tests.api.conftest import ROOT, Operator, install_crds
-from tests.cluster import EmbeddedCluster
+from tests.api.conftest import ROOT, Operator
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """An API server of its own: the tier's other operator would do the work."""
-    with EmbeddedCluster() as made:
-        install_crds(made)
-        yield made
+def cluster(bare):
+    """One without the tier's other operator, which would do the work."""
+    return bare
 
 
 @pytest.fixture

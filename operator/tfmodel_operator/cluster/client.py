@@ -54,6 +54,9 @@ class ApiClient:
 
     Args:
         counted: Called with verb and HTTP status code (0: no answer) of every request.
+
+    Attributes:
+        may_write: Asked right before every write.
     """
 
     REFRESH_SECONDS = 300.0
@@ -67,6 +70,7 @@ class ApiClient:
         self._credentials = credentials
         self._limit = limit
         self._counted = counted
+        self.may_write: Callable[[], bool] = lambda: True
         self._session: aiohttp.ClientSession | None = None
         self._current: Credentials | None = None
         self._refreshed = 0.0
@@ -176,6 +180,8 @@ class ApiClient:
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         await self._limit.wait()
+        if method != "GET" and not self.may_write():
+            raise errors.Unavailable("nothing is written while it isn't certain that the lease is ours")
         session, identity = self._connected()
         sent = {"Content-Type": "application/json", **identity, **(headers or {})}
         data = None if body is None else json.dumps(body).encode()

@@ -4,21 +4,20 @@ The rules are client-go's, with their figures: whoever holds the Lease renews it
 long as it lasts, by the clock of the one who looks, because the holder's clock may be wrong; every write is conditional on
 the resource version, so that of two who try one wins.
 
-Two are our own, for an API server that is away, when nobody can renew and nobody can take over. The holder stops its work at
-the deadline as it must, but may go on when a renewal goes through, which says that nobody has had the Lease meanwhile. And
-those who wait count only the time in which they could look.
+Two are our own, for an API server that is away, when nobody can renew and nobody can take over: the holder writes nothing more
+from the deadline on, but goes on when a renewal goes through, which says that nobody has had the Lease meanwhile; and those
+who wait count only the time in which they could look.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from tfmodel_operator.api import kinds
 from tfmodel_operator.cluster import errors
@@ -31,14 +30,14 @@ class Timing:
 
     Args:
         lease: How long a Lease holds that isn't renewed.
-        deadline: Who hasn't been able to renew for so long may not work; that is before anybody else may take it.
-        renew: From one renewal to the next.
+        deadline: Who hasn't been able to renew for so long writes nothing more; that is before anybody else may take it.
+        renew: From one renewal to the next, and for how long one may take.
         retry: Until what failed is tried again, and a Lease that isn't ours looked at.
     """
 
     lease: int = 15
     deadline: float = 10.0
-    renew: float = 5.0
+    renew: float = 3.0
     retry: float = 2.0
 
 
@@ -49,7 +48,7 @@ Spec = dict[str, Any]
 
 
 class LeaseLost(Exception):
-    """Somebody else has or had the Lease: what we know and have begun is not to be trusted."""
+    """Somebody else is working by now: stop at once."""
 
 
 class Elector:
@@ -83,37 +82,37 @@ class Elector:
                     log.warning("Can't take part in the election; will try until it works", extra={"error": said})
             await asyncio.sleep(self._timing.retry)
 
-    async def keep(self) -> None:
-        """Renew the Lease, and return when it may not be ours any more: nothing may be written from then on."""
-        while True:
-            pause = self._timing.renew
-            try:
-                async with asyncio.timeout(self._left()):
-                    if not await self._try():
-                        return
-            except errors.ApiError as error:
-                log.warning("Can't renew the lease; will try again", extra={"error": str(error)})
-                pause = self._timing.retry
-            except TimeoutError:
-                return
-            await asyncio.sleep(min(pause, max(0.0, self._left())))
+    def holds(self) -> bool:
+        """Tell whether the Lease is certainly ours: only then may anything be written.
 
-    async def regain(self) -> None:
-        """Return when the Lease, which could not be renewed in time, has been renewed after all.
+        It is not when it couldn't be renewed for a while; then nobody else can have it yet, but may soon.
+        """
+        return time.monotonic() < self._renewed + self._timing.deadline
+
+    async def keep(self, regained: Callable[[], None] = lambda: None) -> NoReturn:
+        """Renew the Lease for ever. An API server that is away is waited for: the Lease may still be ours then.
+
+        Args:
+            regained: Called when it is certainly ours again after it wasn't.
 
         Raises:
-            LeaseLost: It has been somebody else's since.
+            LeaseLost: Somebody else has it.
         """
-        log.warning("The lease could not be renewed: nothing is done until it is", extra={"lease": self._metadata["name"]})
-        while self._holder() == self.identity:
-            # A connection attempt that began while nobody was there may take long to notice that somebody is.
-            with contextlib.suppress(errors.ApiError, TimeoutError):
+        while True:
+            certain = self.holds()
+            try:
                 async with asyncio.timeout(self._timing.renew):
-                    if await self._try():
-                        log.info("Leading again", extra={"lease": self._metadata["name"]})
-                        return
-            await asyncio.sleep(self._timing.retry)
-        raise LeaseLost(f"the lease is held by {self._holder() or 'nobody'} now")
+                    if not await self._try():
+                        raise LeaseLost(f"the lease is held by {self._holder() or 'nobody'} now")
+                pause = self._timing.renew
+                if not certain:
+                    log.info("Leading again", extra={"lease": self._metadata["name"]})
+                    regained()
+            except (errors.ApiError, TimeoutError) as error:
+                pause = self._timing.retry
+                if certain:
+                    log.warning("Can't renew the lease; will try until it works", extra={"error": str(error) or "no answer"})
+            await asyncio.sleep(pause)
 
     async def release(self) -> None:
         """Let somebody else have it at once; best effort."""
@@ -155,7 +154,7 @@ class Elector:
         except errors.NotFound:
             found = {}
         now = time.monotonic()
-        # Looks come every `retry`. What one comes later, the API server may have been away, for the holder too.
+        # Looks come every `retry`. When one comes later the API server may have been away, for the holder too.
         self._unchanged += min(now - self._looked, self._timing.renew)
         if found.get("spec") != self._seen.get("spec"):
             self._unchanged = 0.0
@@ -166,10 +165,6 @@ class Elector:
         body = {"apiVersion": kinds.LEASE.api_version, "kind": "Lease", "metadata": {**self._metadata, **version}, "spec": spec}
         write = self._client.update if self._seen else self._client.create
         self._seen = await write(kinds.LEASE, body)
-
-    def _left(self) -> float:
-        """Return for how long the Lease is ours for certain, in seconds."""
-        return self._renewed + self._timing.deadline - time.monotonic()
 
     def _holder(self) -> str:
         return str((self._seen.get("spec") or {}).get("holderIdentity") or "")

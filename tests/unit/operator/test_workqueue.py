@@ -136,28 +136,3 @@ def test_what_failed_is_tried_at_once_when_its_reason_is_over():
         worker.cancel()
 
     run(test)
-
-
-def test_work_that_is_broken_off_is_due_again_for_whoever_works_next():
-    async def test():
-        queue, runs, never = WorkQueue(), [], asyncio.Event()
-
-        async def hang(key):
-            runs.append(key)
-            await never.wait()
-
-        async def do(key):
-            runs.append(key)
-
-        queue.add("a")
-        broken_off = asyncio.create_task(queue.work(hang))
-        await until(lambda: runs)
-        queue.add("a")
-        broken_off.cancel()
-        await asyncio.wait([broken_off])
-        assert len(queue) == 1
-        next_one = asyncio.create_task(queue.work(do))
-        await until(lambda: len(runs) == 2)
-        next_one.cancel()
-
-    run(test)
