@@ -1,0 +1,261 @@
+"""What happens to a served model while people and machines work on the cluster around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.agent.load import Load
+from tests.demo import kube
+from tests.e2e.conftest import SYSTEM, Bench, install, put
+from tests.e2e.test_serving import ANSWERS, INSTANCES, identity, served, server_pods
+
+__all__ = ["served"]
+OURS = ("-l", "serving.tfmodel.dev/server=half")
+CHILDREN = "configmaps,services,deployments,networkpolicies,poddisruptionbudgets"
+CPU = {"requests": {"cpu": "50m"}}
+
+
+def children(bench):
+    return {(child["kind"], child["metadata"]["name"]): child for child in bench.get(CHILDREN, *OURS)["items"]}
+
+
+def operators(cluster):
+    """Return the operator's pods by name."""
+    found = cluster.get("-n", SYSTEM, "pods", "-l", "app.kubernetes.io/name=tfmodel-operator")["items"]
+    return {pod["metadata"]["name"]: pod for pod in found}
+
+
+def restarts(cluster):
+    return {
+        (name, pod["metadata"]["uid"], status["restartCount"])
+        for name, pod in operators(cluster).items()
+        for status in pod["status"].get("containerStatuses", [])
+    }
+
+
+def leader(cluster):
+    """Return the name of the pod that holds the Lease; "" if none does."""
+    spec = cluster.get("-n", SYSTEM, "lease", "tfmodel-operator")["spec"]
+    return str(spec.get("holderIdentity") or "").partition("_")[0]
+
+
+def process(pod):
+    """Return the process id of the operator in a pod, as this machine counts."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            words, environment = ((directory / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+        except OSError:
+            continue
+        if f"HOSTNAME={pod}".encode() in environment and b"tfmodel_operator" in words:
+            return int(directory.name)
+    raise AssertionError(f"no operator runs in {pod}")
+
+
+def passed_over(bench, **spec):
+    """Apply a spec, and wait until the operator has acted on it; return the TFModel."""
+    bench.tfmodel(**spec)
+    bench.wait_ready()
+    return bench.get("tfmodel", "half")
+
+
+# What people do
+
+
+def test_orphans_are_adopted_without_a_restart(served):
+    before, pods = children(served), identity(server_pods(served))
+    served.kubectl("delete", "tfmodel/half", "--cascade=orphan")
+    served.cluster.wait_for(
+        "the orphans", lambda: [child for child in children(served).values() if "ownerReferences" in child["metadata"]], done=lambda owned: not owned
+    )  # fmt: skip
+    assert served.predict(INSTANCES) == ANSWERS
+    found = passed_over(served, server={"resources": CPU})
+    after = children(served)
+    assert {key: child["metadata"]["uid"] for key, child in after.items()} == {key: child["metadata"]["uid"] for key, child in before.items()}
+    assert {child["metadata"]["ownerReferences"][0]["uid"] for child in after.values()} == {found["metadata"]["uid"]}
+    assert identity(server_pods(served)) == pods
+
+
+def test_deleted_and_edited_children_come_back(served):
+    served.kubectl("scale", "tfmodel/half", "--replicas=2")  # for a PodDisruptionBudget
+    served.cluster.wait_for("two pods", lambda: served.wait_ready()["status"]["server"]["pods"] == "2/2", timeout=120)
+    before, pods = children(served), identity(server_pods(served))
+    assert {kind for kind, _ in before} == {"ConfigMap", "Service", "Deployment", "NetworkPolicy", "PodDisruptionBudget"}
+    with Load(served.address(), served.address(port=8500), per_second=10) as clients:
+        doomed = [f"{kind.lower()}/{name}" for kind, name in before if kind in ("ConfigMap", "NetworkPolicy", "PodDisruptionBudget")]
+        served.kubectl("delete", *doomed, "service/half-headless")
+        served.kubectl("patch", "deployment/half", "--type=merge", "-p", '{"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 1}}}}')
+        served.kubectl("patch", "service/half", "--type=merge", "-p", '{"spec": {"publishNotReadyAddresses": true}}')
+
+        def whole():
+            now = children(served)
+            return (
+                now.keys() == before.keys()
+                and now["Deployment", "half"]["spec"]["strategy"] == before["Deployment", "half"]["spec"]["strategy"]
+                and not now["Service", "half"]["spec"].get("publishNotReadyAddresses")
+            )
+
+        served.cluster.wait_for("all children to be whole again", whole, timeout=30)
+        served.wait_ready()
+    assert clients.failures == []
+    assert identity(server_pods(served)) == pods
+
+
+def test_what_others_add_is_left_alone(served):
+    """A sidecar that is injected into the Deployment, as some meshes do it, and labels and annotations of other tools."""
+    sidecar = {"name": "mesh", "image": kube.MODEL_SERVER, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "infinity"],
+               "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}  # fmt: skip
+    template = {"metadata": {"annotations": {"mesh.example/injected": "true"}}, "spec": {"containers": [sidecar]}}
+    served.kubectl("patch", "deployment/half", "--type=strategic", "-p", json.dumps({"spec": {"template": template}}))
+    served.kubectl("label", "deployment/half", "service/half", "team=vision")
+    served.kubectl("annotate", "service/half", "mesh.example/exported=true")
+    served.cluster.wait_for(
+        "the sidecar", lambda: [len(pod["spec"]["containers"]) for pod in server_pods(served)], timeout=120, done=lambda counts: counts == [2]
+    )  # fmt: skip
+    served.wait_ready()
+    pods = identity(server_pods(served))
+    passed_over(served, server={"resources": CPU, "service": {"annotations": {"a": "b"}}})
+    after = children(served)
+    service, deployment = after["Service", "half"], after["Deployment", "half"]
+    served.cluster.wait_for("the Service", lambda: served.get("service", "half")["metadata"]["annotations"].get("a") == "b")
+    assert service["metadata"]["annotations"]["mesh.example/exported"] == "true"
+    assert service["metadata"]["labels"]["team"] == deployment["metadata"]["labels"]["team"] == "vision"
+    assert [container["name"] for container in deployment["spec"]["template"]["spec"]["containers"]] == ["model-server", "mesh"]
+    assert identity(server_pods(served)) == pods
+
+
+@pytest.mark.timeout(600)
+def test_an_upgrade_of_the_operator_restarts_no_model_server(served):
+    image = kube.operator_image()
+    other = f"{image.reference.rpartition(':')[0]}:another"
+    served.cluster.load_image(image, other)
+    before, pods = children(served), identity(server_pods(served))
+    try:
+        with Load(served.address(), served.address(port=8500), per_second=20) as clients:
+            install(served.cluster, "image.tag=another")
+            served.cluster.wait_for("the new operator to lead", lambda: leader(served.cluster) in operators(served.cluster))
+            passed_over(served, server={"resources": CPU, "service": {"annotations": {"a": "b"}}})
+        assert {c["image"] for pod in operators(served.cluster).values() for c in pod["spec"]["containers"]} == {other}
+        assert children(served)["Deployment", "half"]["spec"] == before["Deployment", "half"]["spec"]
+        assert identity(server_pods(served)) == pods
+        assert clients.failures == []
+        # Pods that are replaced anyway follow the operator.
+        passed_over(served, server={"resources": CPU, "pod": {"labels": {"team": "vision"}}})
+        (pod,) = server_pods(served)
+        assert [container["image"] for container in pod["spec"]["initContainers"]] == [other]
+    finally:
+        install(served.cluster)
+
+
+# What machines do
+
+
+def test_a_frozen_leader_is_replaced_in_time_and_writes_nothing_when_it_wakes(served):
+    cluster = served.cluster
+    frozen = cluster.wait_for("a leader", lambda: leader(cluster))
+    pid = process(frozen)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        cluster.wait_for("another leader", lambda: leader(cluster), timeout=20, done=lambda name: name not in ("", frozen))
+        passed_over(served, server={"resources": CPU, "replicas": 1, "service": {"annotations": {"a": "b"}}})
+        before = {key: child["metadata"]["resourceVersion"] for key, child in children(served).items()}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    cluster.wait_for(
+        "the frozen one to end", lambda: {restarted for name, _, restarted in restarts(cluster) if name == frozen}, done=lambda counts: counts == {1}
+    )  # fmt: skip
+    assert "the lease is held by" in cluster.kubectl("-n", SYSTEM, "logs", frozen, "--previous")
+    cluster.kubectl("-n", SYSTEM, "wait", "--for=condition=Ready", f"pod/{frozen}", "--timeout=60s")
+    assert {key: child["metadata"]["resourceVersion"] for key, child in children(served).items()} == before
+    assert leader(cluster) != frozen
+
+
+def test_a_leader_that_is_asked_to_stop_hands_over_at_once(served):
+    cluster = served.cluster
+    leaving = cluster.wait_for("a leader", lambda: leader(cluster))
+    cluster.wait_for("two replicas", lambda: len([pod for pod in operators(cluster).values() if is_ready(pod)]) == 2)
+    cluster.kubectl("-n", SYSTEM, "delete", "pod", leaving, "--wait=false")
+    began = time.monotonic()
+    cluster.wait_for("another leader", lambda: leader(cluster), timeout=10, done=lambda name: name not in ("", leaving))
+    assert time.monotonic() - began < 5
+    passed_over(served, server={"resources": CPU, "service": {"annotations": {"a": "b"}}})
+
+
+def is_ready(pod):
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+
+
+@pytest.mark.timeout(600)
+def test_an_operator_of_two_namespaces_works_there_and_nowhere_else(cluster, half_plus_two):
+    inside, outside = [Bench(cluster, f"named-{number}") for number in (1, 2)], Bench(cluster, "unnamed")
+    try:
+        install(cluster, "namespaces={named-1,named-2}")
+        for bench in (*inside, outside):
+            put(bench.claim(), 1, half_plus_two)
+            bench.tfmodel(server={"resources": CPU})
+        for bench in inside:
+            bench.wait_ready()
+        assert outside.get("tfmodel", "half")["status"] == {"observedGeneration": -1}
+        assert children(outside) == {}
+        logs = cluster.kubectl("-n", SYSTEM, "logs", leader(cluster))
+        assert "forbidden" not in logs.lower()
+        install(cluster)
+        outside.wait_ready()
+    finally:
+        install(cluster)
+        for bench in (*inside, outside):
+            cluster.kubectl("delete", "namespace", bench.namespace, "--wait=false")
+
+
+# What is to be read at night
+
+
+def test_a_spec_that_cannot_be_had_is_stalled_and_not_waited_for(bench):
+    bench.claim()
+    too_much = {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
+    bench.tfmodel(server={"resources": too_much})
+    bench.kubectl("wait", "--for=condition=Stalled", "tfmodel/half", "--timeout=20s")
+    assert bench.condition("Reconciling") == {}
+    assert bench.condition()["reason"] == "RejectedByAPIServer"
+    described = bench.kubectl("describe", "tfmodel", "half")
+    assert "must be less than or equal to memory limit of 1Gi" in described
+    print(described)
+
+
+def test_what_is_wrong_can_be_read_off_describe_and_get(served):
+    put(served.directory, 2, b"no protobuf")
+    served.wait_reason("VersionRejected")
+    print(served.kubectl("get", "tfm", "-o", "wide"))
+    print(served.kubectl("get", "tfm"))
+    print(served.kubectl("describe", "tfmodel", "half"))
+    assert 0
+
+
+@pytest.mark.timeout(400)
+def test_a_control_plane_that_is_away_is_outlived(served):
+    cluster = served.cluster
+    before, pods, first = restarts(cluster), identity(server_pods(served)), leader(cluster)
+    address, grpc_address = served.address(), served.address(port=8500)
+    away = ("kube-controller-manager", "kube-scheduler", "kube-apiserver")
+    with Load(address, grpc_address, per_second=10) as clients:
+        for component in away:
+            cluster.components.kill(component)
+        gone, answers = time.monotonic(), clients.answers
+        while time.monotonic() < gone + 60:
+            assert served.predict(INSTANCES, address=address) == ANSWERS
+            time.sleep(1)
+        for component in reversed(away):
+            cluster.restart(component)
+        assert clients.answers > answers + 300
+        found = passed_over(served, server={"resources": CPU, "service": {"annotations": {"a": "b"}}})
+        cluster.wait_for("the Service", lambda: served.get("service", "half")["metadata"]["annotations"].get("a") == "b", timeout=30)
+    assert found["status"]["observedGeneration"] == 2
+    assert clients.failures == []
+    assert restarts(cluster) == before
+    assert leader(cluster) == first
+    assert identity(server_pods(served)) == pods
