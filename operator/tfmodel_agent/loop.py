@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import time
@@ -26,6 +27,8 @@ REST_SECONDS = 10.0
 """Pause between two looks at the files of a version at rest, while nothing is to be done."""
 SERVER_LOOK_SECONDS = 5.0
 """Pause between two looks at a server that nothing is wanted of. A lost connection, or anything to do, ends it."""
+BUSY_SECONDS = 300.0
+"""How long a server that is too busy to answer is taken to serve what it did: load must not become an outage."""
 MOVING_SECONDS = 0.2
 TICK_SECONDS = 0.2
 SOURCE_LOOK_SECONDS = 1.0
@@ -54,7 +57,8 @@ class Agent:
         self._mounted_mark: object = None
         self._config_message = ""
         self._is_config_new = self._files_moved = False
-        self._looked_at = self._server_looked_at = float("-inf")
+        self._looked_at = self._server_looked_at = self._seen_at = float("-inf")
+        self._seen = memory.Seen()
         self._reload: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -119,6 +123,8 @@ class Agent:
         names = {model.name for model in self._mounted.models} | set(self._history.pushed or {}) | self._history.orphaned
         seen = await self._server.look(names)
         now = time.monotonic()
+        if seen.reachable:
+            self._seen, self._seen_at = seen, now
         fingerprints = {(one.model.name, version): mark for one in self._wanted for version, mark in one.fingerprints.items()}
         before, self._history = self._history, memory.look(self._history, seen, fingerprints, now)
         if before.orphaned and not self._history.orphaned:
@@ -129,6 +135,8 @@ class Agent:
         step = steps.next_step(self._wanted, seen, self._history, now)
         self._take(step, fingerprints, now)
         self.suspect = step.suspect
+        if seen.is_busy and now - self._seen_at < BUSY_SECONDS:
+            seen = dataclasses.replace(seen, models=self._seen.models)
         self._publish(seen, step, now)
 
     def _read_mounted(self) -> None:

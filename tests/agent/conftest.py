@@ -55,10 +55,10 @@ class Pod:
         self.settings: dict[str, agent_config.ModelSettings] = {}
         self._launcher = Launcher(directory)
 
-    def start_server(self) -> None:
+    def start_server(self, *more_flags: str) -> None:
         flags = [flag for flag in deployment.flags() if not flag.startswith(("--port=", "--rest_api_port=", "--model_config_file=", "--monitoring"))]
         flags += [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}", f"--model_config_file={self.directory}/boot.config"]
-        self.server = self._launcher.start(flags, Constraints())
+        self.server = self._launcher.start([*flags, *more_flags], Constraints())
 
     def start_agent(self, drain_seconds: float = 20) -> None:
         command = [sys.executable, "-m", "tfmodel_agent", "work", f"--config={self.config}", f"--view={self.view}"]
