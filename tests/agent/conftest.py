@@ -135,7 +135,9 @@ class Pod:
         """Wait until ``look`` gives something true; return it."""
         deadline = time.monotonic() + timeout
         while not (found := look()):
-            assert time.monotonic() < deadline, f"waited {timeout} s for {description}; state: {self.state()}\n{self.logs()[-3000:]}"
+            if time.monotonic() > deadline:
+                server = self.server.log[-1000:] if self.server else ""
+                pytest.fail(f"waited {timeout} s for {description}; state: {self.state()}\n{self.logs()[-3000:]}\n{server}")
             time.sleep(0.02)
         return found
 
