@@ -20,7 +20,7 @@ from tests import sample
 from tfmodel_serving import state
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTOS = ("tfmodel_serving/protos/serving.proto", "tfmodel_serving/protos/saved_model.proto")
+PROTOS = tuple(f"tfmodel_serving/protos/{name}.proto" for name in ("serving", "saved_model", "batching"))
 CRDS = ROOT / "crds"
 
 
