@@ -12,8 +12,9 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
-from tfmodel_agent import failures, modelserver, mounted, sources, steps, view
+from tfmodel_agent import failures, inotify, modelserver, mounted, sources, steps, view
 from tfmodel_agent import history as memory
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
@@ -30,7 +31,6 @@ SERVER_LOOK_SECONDS = 5.0
 BUSY_SECONDS = 300.0
 """How long a server that is too busy to answer is taken to serve what it did: load must not become an outage."""
 MOVING_SECONDS = 0.2
-TICK_SECONDS = 0.2
 SOURCE_LOOK_SECONDS = 1.0
 """Pause between two looks at a volume: a version is verified when its files are equal in two looks."""
 
@@ -63,12 +63,15 @@ class Agent:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        watch = inotify.Watch(self.settings.config)
         try:
             while True:
+                watch.changed.clear()
                 with self.metrics.look_seconds.time():
                     await self._once()
-                await self._pause(self._pause_seconds())
+                await self._pause(self._pause_seconds(), watch)
         finally:
+            watch.close()
             if self._reload:
                 self._reload.cancel()
             await self._sources.close()
@@ -79,15 +82,12 @@ class Agent:
             return MOVING_SECONDS
         return SOURCE_LOOK_SECONDS if self._files_moved else IDLE_SECONDS
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait for the next look; changed files in the mount, a late finding, an answered reload or a lost server end it."""
-        until, mark = time.monotonic() + seconds, mounted.mark(self.settings.config)
-        while (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(TICK_SECONDS, left))
-            answered = self._reload is not None and self._reload.done()
-            lost = self.state.settled and not self._server.connected
-            if answered or lost or self._sources.has_news or mounted.mark(self.settings.config) != mark:
-                return
+    async def _pause(self, seconds: float, watch: inotify.Watch) -> None:
+        """Wait for the next look; changed files in the mount, a late finding or an answered reload end it."""
+        mounts = asyncio.create_task(watch.changed.wait())
+        ends: list[asyncio.Future[Any]] = [mounts, *self._sources.looking, *([self._reload] if self._reload else [])]
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        mounts.cancel()
 
     async def wait_for_change(self, seconds: float) -> None:
         """Return when the state changes, or after ``seconds``."""
