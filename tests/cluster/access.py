@@ -63,10 +63,12 @@ class Access:
         return run([str(binaries.helm()), *arguments], timeout=timeout, env=self.environment())
 
     def service_account_kubeconfig(self, namespace: str, account: str) -> Path:
-        """Write a kubeconfig with a token of a service account, good for a day, and return its path."""
+        """Write a kubeconfig with a token of a service account, good for a day, and with its namespace; return its path."""
         token = self.kubectl("-n", namespace, "create", "token", account, "--duration=24h").strip()
         config = yaml.safe_load(self.kubeconfig.read_text())
         config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+        for context in config["contexts"]:
+            context["context"]["namespace"] = namespace
         path = self.directory / f"{namespace}-{account}.kubeconfig"
         path.touch(mode=0o600)
         path.write_text(json.dumps(config))
