@@ -15,11 +15,12 @@ from tfmodel_operator.cluster import errors
 from tfmodel_operator.cluster.apply import Applier
 from tfmodel_operator.cluster.client import ApiClient
 from tfmodel_operator.cluster.events import Recorder
-from tfmodel_operator.cluster.store import Body, Store
+from tfmodel_operator.cluster.store import Body, Children, Store
 from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.observe.agents import Agents
 from tfmodel_operator.plan import plan as plans
 from tfmodel_operator.plan import service
+from tfmodel_operator.plan.platform import Platform
 from tfmodel_operator.status import events
 from tfmodel_operator.status import status as statuses
 from tfmodel_serving import model_config
@@ -43,12 +44,18 @@ class Desired:
     """What follows from a spec, once it has been brought about.
 
     Args:
+        pods: Those the plan was made from.
         problem: Why it could not be, if that is for somebody else to mend.
     """
 
     model: spec.TFModel
-    config_hash: str
+    plan: plans.Plan
+    pods: tuple[Body, ...]
     problem: Finding | None
+
+    def follows_from(self, children: Children) -> bool:
+        """Tell whether the plan would be the same with these pods."""
+        return not self.plan.depends_on_pods or self.pods == children.pods
 
 
 @dataclasses.dataclass(slots=True)
@@ -74,7 +81,7 @@ class World:
     """Everything a pass reads from and writes to.
 
     Args:
-        agent_image: Image of this operator, which is also the agents'.
+        platform: This operator, as far as it shows in what it makes.
     """
 
     store: Store
@@ -82,7 +89,7 @@ class World:
     applier: Applier
     agents: Agents
     recorder: Recorder
-    agent_image: str
+    platform: Platform
     memories: dict[Key, Memory] = dataclasses.field(default_factory=dict)
 
     def memory(self, key: Key) -> Memory:
@@ -119,9 +126,15 @@ async def reconcile(key: Key, world: World) -> float | None:
     try:
         desired = await _bring_about(body, key, world)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
-        return await _publish(body, _invalid(body, error, world), key, world)
+        return await _publish(body, _invalid(body, error, key, world), key, world)
     except Vanished:
         return 0.0
+    again = await _report(desired, body, key, world)
+    return min(again, desired.plan.again_in_seconds or again)
+
+
+async def _report(desired: Desired, body: Body, key: Key, world: World) -> float:
+    """Have status say what is so; return the seconds until the next look."""
     seen = await _observe(desired, key, world)
     if world.agents.pending(key):
         return MOVING_SECONDS  # the first word of each agent brings us back
@@ -142,16 +155,18 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired:
         Vanished: See there.
     """
     memory, edition, now = world.memory(key), world.store.edition(key), time.monotonic()
-    if memory.desired and memory.edition == edition and now < memory.until:
+    children = world.store.children(key)
+    if memory.desired and memory.edition == edition and now < memory.until and memory.desired.follows_from(children):
         return memory.desired
     memory.desired = None
     model = spec.parse(body)
-    plan = plans.make_plan(model, world.agent_image, world.store.children(key).deployment)
+    plan = plans.make_plan(model, world.platform, children, datetime.datetime.now(datetime.UTC))
     if _has_conditions(body) and world.applier.missing(plan.objects) and not await _exists(body, world):
         raise Vanished
     problem = await _apply(plan, key, world)
-    memory.desired, memory.edition = Desired(model, plan.config_hash, problem), edition
-    memory.until = now + (STALLED_SECONDS if problem else STEADY_SECONDS)
+    memory.desired, memory.edition = Desired(model, plan, children.pods, problem), edition
+    steady = STALLED_SECONDS if problem else STEADY_SECONDS
+    memory.until = now + min(steady, plan.again_in_seconds or steady)
     return memory.desired
 
 
@@ -185,19 +200,25 @@ async def _exists(body: Body, world: World) -> bool:
 
 
 async def _observe(desired: Desired, key: Key, world: World) -> facts.Facts:
-    children = world.store.children(key)
-    pods = tuple(pod for pod in children.pods if workload.belongs_to(pod, key[1]) and not workload.terminating(pod))
-    world.agents.follow(key, pods)
+    pods = _pods(key, world)
     if desired.problem is None:
-        await _touch(pods, desired.config_hash, world)
+        await _touch(pods, desired.plan.config_hash, world)
     return observe.observe(
         desired.model,
-        children.deployment,
+        world.store.children(key).deployment,
         pods,
         world.agents.report,
-        config_hash=desired.config_hash,
+        config_hash=desired.plan.config_hash,
         config_problem=desired.problem,
     )
+
+
+def _pods(key: Key, world: World) -> tuple[Body, ...]:
+    """Return the pods of the server that are not on their way out, whose agents are followed from now on."""
+    found = world.store.children(key).pods
+    pods = tuple(pod for pod in found if workload.belongs_to(pod, key[1]) and not workload.terminating(pod))
+    world.agents.follow(key, pods)
+    return pods
 
 
 async def _touch(pods: tuple[Body, ...], config_hash: str, world: World) -> None:
@@ -218,10 +239,13 @@ async def _touch(pods: tuple[Body, ...], config_hash: str, world: World) -> None
             )
 
 
-def _invalid(body: Body, error: Exception, world: World) -> dict[str, Any]:
+def _invalid(body: Body, error: Exception, key: Key, world: World) -> dict[str, Any]:
     too_large = isinstance(error, model_config.ModelConfigTooLarge)
     finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
-    return statuses.invalid(body.get("status", {}), finding, body["metadata"]["generation"], world.now())
+    pods = observe.pod_facts(world.store.children(key).deployment, _pods(key, world), world.agents.report)
+    name = str(body.get("spec", {}).get("modelName", key[1]))
+    generation = body["metadata"]["generation"]
+    return statuses.invalid(body.get("status", {}), finding, generation, world.now(), pods=pods, model_name=name)
 
 
 async def _publish(body: Body, status: dict[str, Any], key: Key, world: World) -> float:

@@ -30,6 +30,7 @@ from tfmodel_operator.cluster.store import Store
 from tfmodel_operator.cluster.strangers import Strangers
 from tfmodel_operator.cluster.sweep import Sweep
 from tfmodel_operator.observe.agents import Agents
+from tfmodel_operator.plan.platform import Platform
 from tfmodel_operator.worker import Worker
 from tfmodel_operator.workqueue import WorkQueue
 
@@ -79,7 +80,8 @@ class _Operator:
         self._recorder = Recorder(self._client, configured.identity)
         applier = Applier(self._client, store, Strangers(self._client))
         agents = Agents(http, self._queue.add)
-        self._world = reconcile.World(store, self._client, applier, agents, self._recorder, configured.agent_image)
+        platform = Platform(configured.agent_image, configured.own_namespace)
+        self._world = reconcile.World(store, self._client, applier, agents, self._recorder, platform)
         self._metrics.show(store, self._reflectors, self._sweep, self._queue, self._elector.holds)
         self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
 

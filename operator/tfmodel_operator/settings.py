@@ -16,6 +16,7 @@ class Settings:
 
     Args:
         agent_image: Image of the agents in model server pods.
+        own_namespace: Where the operator runs; ``""``: outside the cluster.
         namespaces: To work in; none means all.
         lease: Name of the Lease.
         identity: Of this replica; a container that restarts in its pod keeps it, and so its Lease.
@@ -25,6 +26,7 @@ class Settings:
     """
 
     agent_image: str
+    own_namespace: str
     namespaces: tuple[str, ...]
     lease: str
     identity: str
@@ -39,6 +41,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     """Parse the flags of `python -m tfmodel_operator`; exits with a usage message if they are wrong."""
     parser = argparse.ArgumentParser(prog="tfmodel_operator", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--agent-image", required=True, help="image of the agents; the operator's own")
+    parser.add_argument("--own-namespace", default=os.environ.get("POD_NAMESPACE", ""), help="where the operator runs")
     parser.add_argument("--namespace", action="append", default=[], help="work in this namespace only; may be repeated")
     parser.add_argument(
         "--lease", default="tfmodel-operator", help="name of the Lease by which replicas elect the one that works"
@@ -51,6 +54,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     given = parser.parse_args(arguments)
     return Settings(
         agent_image=given.agent_image,
+        own_namespace=given.own_namespace,
         namespaces=tuple(dict.fromkeys(given.namespace)),
         lease=given.lease,
         identity=_identity(),

@@ -32,17 +32,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[EmbeddedCluster]:
     with EmbeddedCluster() as made:
-        made.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        made.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        install_crds(made)
         yield made
+
+
+def install_crds(cluster: EmbeddedCluster, path: Path = ROOT / "crds") -> None:
+    """Apply CRDs and wait until their objects can be made; `kubectl wait` fails on one that has no conditions yet."""
+    cluster.kubectl("apply", "--server-side", "-f", str(path))
+    cluster.wait_for("the CRDs", lambda: cluster.kubectl("wait", "--for=condition=Established", "crd", "--all"))
 
 
 @pytest.fixture(scope="session")
 def bare() -> Iterator[EmbeddedCluster]:
     """An API server that audits, and in which no operator runs but those that a test starts."""
     with EmbeddedCluster(audit=True) as made:
-        made.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        made.wait_for("the CRD", lambda: made.kubectl("wait", "--for=condition=Established", "crd", "--all"))
+        install_crds(made)
         yield made
 
 

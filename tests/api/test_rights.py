@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import yaml
 
 from tests.api.conftest import ROOT, Operator
 
@@ -23,15 +22,7 @@ def installed(cluster, namespace):
     def install(*values):
         rendered = cluster.helm("template", namespace, str(ROOT / "charts/tfmodel-operator"), "--namespace", namespace, "-s", "templates/rbac.yaml", *values)
         cluster.kubectl("apply", "-f", "-", input=rendered)
-        account = f"{namespace}-tfmodel-operator"
-        token = cluster.kubectl("-n", namespace, "create", "token", account).strip()
-        config = yaml.safe_load(cluster.kubeconfig.read_text())
-        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-        for context in config["contexts"]:
-            context["context"]["namespace"] = namespace
-        path = cluster.directory / f"{account}.kubeconfig"
-        path.write_text(json.dumps(config))
-        return path
+        return cluster.service_account_kubeconfig(namespace, f"{namespace}-tfmodel-operator")
 
     return install
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
+
+from tfmodel_serving import state
+
+MESSAGE_CHARACTERS = 4096
+"""As many as the schema of status allows."""
 
 
 class Type(enum.StrEnum):
@@ -21,38 +26,72 @@ class Type(enum.StrEnum):
     MODEL_AVAILABLE = "ModelAvailable"
 
 
+class Severity(enum.Enum):
+    """What a reason asks of people."""
+
+    FINE = "Fine"
+    MOVING = "Reconciling"  # it takes its time
+    TROUBLE = "Reconciling, Warning"  # it may pass, and often doesn't: worth an Event of type Warning
+    STALLED = "Stalled"  # waiting alone doesn't cure it: somebody must change something
+
+
 class Reason(enum.StrEnum):
-    """Why a condition is as it is."""
+    """Why a condition is as it is: the closed list. docs/conditions.md says of each what to do."""
 
-    AS_DESIRED = "AsDesired"  # nothing to say
-    INVALID_SPEC = "InvalidSpec"  # the user must change spec
-    NAME_CONFLICT = "NameConflict"  # an object of the name we need belongs to somebody else
-    CONFIG_TOO_LARGE = "ConfigTooLarge"  # models.config doesn't fit into a ConfigMap
-    REJECTED_BY_API_SERVER = "RejectedByAPIServer"  # the API server refuses an object that follows from spec
-    NO_VERSION_FOUND = "NoVersionFound"  # the base path can be read and holds no wanted version
-    VERSION_INCOMPLETE = "VersionIncomplete"  # a wanted version's files are still being written
-    VERSION_REJECTED = "VersionRejected"  # a wanted version is broken on the volume
-    SOURCE_UNAVAILABLE = "SourceUnavailable"  # the claim or the base path on it can't be read
-    WAITING_FOR_PODS = "WaitingForPods"  # pods are being scheduled, started or replaced
-    IMAGE_PULL_FAILED = "ImagePullFailed"  # a pod's image can't be had
-    AGENT_UNREACHABLE = "AgentUnreachable"  # a pod's agent doesn't answer
-    SERVER_SUSPECT = "ServerSuspect"  # a model server must be restarted
-    MODEL_LOADING = "ModelLoading"  # a wanted version is on its way
-    ROLLING_OUT = "RollingOut"  # every wanted version serves, and another one is on its way in or out
-    MODEL_LOAD_FAILED = "ModelLoadFailed"  # a wanted version ended with an error
+    severity: Severity
+    meaning: str
 
+    def __new__(cls, word: str, severity: Severity = Severity.FINE, meaning: str = "") -> Self:
+        reason = str.__new__(cls, word)
+        reason._value_ = word
+        reason.severity, reason.meaning = severity, meaning
+        return reason
 
-STALLED = frozenset(
-    {
-        Reason.INVALID_SPEC,
-        Reason.NAME_CONFLICT,
-        Reason.CONFIG_TOO_LARGE,
-        Reason.REJECTED_BY_API_SERVER,
-        Reason.VERSION_REJECTED,
-        Reason.MODEL_LOAD_FAILED,
-    }
-)
-"""Reasons that waiting alone doesn't cure: somebody must change something."""
+    AS_DESIRED = "AsDesired", Severity.FINE, "All is as spec asks."
+    INVALID_SPEC = "InvalidSpec", Severity.STALLED, "The spec can't be acted on."
+    CONFIG_TOO_LARGE = "ConfigTooLarge", Severity.STALLED, "The model config does not fit into a ConfigMap."
+    NAME_CONFLICT = "NameConflict", Severity.STALLED, "An object of a name that is needed belongs to somebody else."
+    REJECTED_BY_API_SERVER = (
+        "RejectedByAPIServer",
+        Severity.STALLED,
+        "The API server refuses an object that follows from spec, or the pods that follow from it.",
+    )
+    WAITING_FOR_ACCELERATOR = (
+        "WaitingForAccelerator",
+        Severity.TROUBLE,
+        "A pod finds no node with the accelerator free that it asks for.",
+    )
+    SOURCE_UNAVAILABLE = (
+        "SourceUnavailable",
+        Severity.TROUBLE,
+        "The claim can't be mounted, or the base path on it can't be read.",
+    )
+    IMAGE_PULL_FAILED = "ImagePullFailed", Severity.TROUBLE, "A pod's image can't be had."
+    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff", Severity.TROUBLE, "A container ends again and again soon after its start."
+    MODEL_LOAD_FAILED = "ModelLoadFailed", Severity.STALLED, "The model server failed to load a wanted version."
+    SERVER_SUSPECT = (
+        "ServerSuspect",
+        Severity.TROUBLE,
+        "A model server hangs or refuses every change: the kubelet restarts it.",
+    )
+    NO_VERSION_FOUND = "NoVersionFound", Severity.TROUBLE, "The base path can be read, and a wanted version is not there."
+    VERSION_INCOMPLETE = "VersionIncomplete", Severity.MOVING, "Files of a wanted version are missing or still being written."
+    VERSION_REJECTED = "VersionRejected", Severity.STALLED, "The files of a wanted version are broken."
+    WARMUP_INVALID = (
+        "WarmupInvalid",
+        Severity.STALLED,
+        "The warmup file of a wanted version would fail its load, or end the model server.",
+    )
+    WARMUP_MISSING = "WarmupMissing", Severity.STALLED, "Warmup is required, and a wanted version has too few warmup records."
+    PROGRESS_DEADLINE_EXCEEDED = (
+        "ProgressDeadlineExceeded",
+        Severity.STALLED,
+        "The Deployment has made no progress for its progressDeadlineSeconds.",
+    )
+    ROLLING_OUT = "RollingOut", Severity.MOVING, "Pods or versions are being replaced by others."
+    WAITING_FOR_PODS = "WaitingForPods", Severity.MOVING, "Pods are being made, scheduled, started or removed."
+    AGENT_UNREACHABLE = "AgentUnreachable", Severity.TROUBLE, "The agent of a running pod does not answer the operator."
+    MODEL_LOADING = "ModelLoading", Severity.MOVING, "A wanted version is being loaded."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,9 +126,9 @@ def merge(
                 "type": str(kind),
                 "status": finding.status,
                 "reason": str(finding.reason),
-                "message": finding.message[:4096],
+                "message": state.clean(finding.message, MESSAGE_CHARACTERS),
                 "observedGeneration": generation,
-                "lastTransitionTime": old["lastTransitionTime"] if old is not None and unchanged else now,
+                "lastTransitionTime": old.get("lastTransitionTime", now) if old is not None and unchanged else now,
             }
         )
     return merged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from tfmodel_operator.api import conditions, spec
 from tfmodel_serving.state import AgentState
@@ -13,16 +14,52 @@ class PodFacts:
     """One pod.
 
     Args:
+        current: It is of the template that was applied last.
+        ready: The kubelet says so.
         problem: Why it can't start, in the scheduler's or the kubelet's words.
+        phase: How far it is, for people, while it isn't ready.
+        agent_started: The container of its agent runs: the agent should answer.
         agent: What its agent says, or None.
         agent_message: Why its agent says nothing.
     """
 
     name: str
+    current: bool = True
     ready: bool = False
     problem: conditions.Finding | None = None
+    phase: str = ""
+    agent_started: bool = False
     agent: AgentState | None = None
     agent_message: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """What the Deployment's controller says of it; all zero if there is none.
+
+    Args:
+        observed: The controller has seen the Deployment as it is now: only then the rest is about it.
+        wanted: Pods it should have, whoever says so (spec, or an autoscaler).
+        replicas: Pods it has, of any template.
+        updated: Pods it has, of its template.
+        ready: Pods it has that are ready, of any template.
+        problem: Why it can't make pods.
+        overdue: Its own words when it has made no progress for too long; ``""`` if that isn't so.
+        paused: It makes no change, because somebody has paused it.
+        image: Of the model server.
+        accelerator: What each pod asks for, as in ``1 nvidia.com/gpu``; ``""`` if nothing.
+    """
+
+    observed: bool = False
+    wanted: int = 0
+    replicas: int = 0
+    updated: int = 0
+    ready: int = 0
+    problem: conditions.Finding | None = None
+    overdue: str = ""
+    paused: bool = False
+    image: str = ""
+    accelerator: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,17 +69,16 @@ class Facts:
     Args:
         config_problem: Why the objects can't be as spec asks.
         config_hash: Of the config that was published.
-        template_running: All pods that exist are of the template last applied.
-        pods: Without those that are terminating.
+        pods: Without those that are terminating, by name.
+        labels: Versions by the label that clients may use for them, as published.
     """
 
     model: spec.TFModel
     config_hash: str = ""
     config_problem: conditions.Finding | None = None
-    template_running: bool = False
-    replicas: int = 0
-    ready_replicas: int = 0
+    deployment: DeploymentFacts = DeploymentFacts()
     pods: tuple[PodFacts, ...] = ()
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def reports(self) -> tuple[tuple[str, AgentState], ...]:

@@ -3,6 +3,10 @@
 The rules are client-go's, with their figures: whoever holds the Lease renews it; it is free when it hasn't changed for as
 long as it lasts, by the clock of the one who looks, because the holder's clock may be wrong; every write is conditional on
 the resource version, so that of two who try one wins.
+
+Two are our own, for an API server that is away, when nobody can renew and nobody can take over: the holder writes nothing more
+from the deadline on, but goes on when a renewal goes through, which says that nobody has had the Lease meanwhile; and those
+who wait count only the time in which they could look.
 """
 
 from __future__ import annotations
@@ -60,7 +64,8 @@ class Elector:
         self._timing = timing
         self._metadata = {"namespace": namespace, "name": name}
         self._seen: Mapping[str, Any] = {}
-        self._changed = time.monotonic()
+        self._looked = float("-inf")
+        self._unchanged = 0.0
         self._renewed = float("-inf")
 
     async def acquire(self) -> None:
@@ -148,23 +153,25 @@ class Elector:
             found = await self._client.get(kinds.LEASE, self._metadata["namespace"], self._metadata["name"])
         except errors.NotFound:
             found = {}
+        now = time.monotonic()
+        # Looks come every `retry`. When one comes later the API server may have been away, for the holder too.
+        self._unchanged += min(now - self._looked, self._timing.renew)
         if found.get("spec") != self._seen.get("spec"):
-            self._changed = time.monotonic()
-        self._seen = found
+            self._unchanged = 0.0
+        self._seen, self._looked = found, now
 
     async def _write(self, spec: Spec) -> None:
         version = {key: self._seen["metadata"][key] for key in ("resourceVersion", "uid")} if self._seen else {}
         body = {"apiVersion": kinds.LEASE.api_version, "kind": "Lease", "metadata": {**self._metadata, **version}, "spec": spec}
         write = self._client.update if self._seen else self._client.create
         self._seen = await write(kinds.LEASE, body)
-        self._changed = time.monotonic()
 
     def _holder(self) -> str:
         return str((self._seen.get("spec") or {}).get("holderIdentity") or "")
 
     def _expired(self) -> bool:
         seconds = (self._seen.get("spec") or {}).get("leaseDurationSeconds") or self._timing.lease
-        return time.monotonic() - self._changed > seconds
+        return self._unchanged > seconds
 
 
 def _now() -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tfmodel_operator.api import conditions, facts, spec
-from tfmodel_operator.observe import agents, workload
+from tfmodel_operator.observe import agents, pods, workload
 
 
 def observe(
     model: spec.TFModel,
     deployment: Mapping[str, Any] | None,
-    pods: tuple[Mapping[str, Any], ...],
+    found: Iterable[Mapping[str, Any]],
     report: Callable[[str], agents.Report],
     *,
     config_hash: str,
@@ -21,24 +21,40 @@ def observe(
     """Return what is known now.
 
     Args:
-        pods: Those that are not on their way out.
+        deployment: As it was last seen or applied, whichever is later.
+        found: The server's pods that are not on their way out.
         report: Gives the last word of the agent in the pod with this UID.
+        config_hash: Of the ConfigMap that follows from the spec of this generation.
+        config_problem: Why the objects of this generation could not all be applied.
     """
-    status = deployment.get("status", {}) if deployment else {}
     return facts.Facts(
         model=model,
         config_hash=config_hash,
         config_problem=config_problem,
-        template_running=workload.template_running(deployment),
-        replicas=status.get("replicas", 0),
-        ready_replicas=status.get("readyReplicas", 0),
-        pods=tuple(_pod(pod, report) for pod in pods),
+        deployment=workload.deployment_facts(deployment),
+        pods=pod_facts(deployment, found, report),
     )
 
 
-def _pod(pod: Mapping[str, Any], report: Callable[[str], agents.Report]) -> facts.PodFacts:
-    found = report(pod["metadata"]["uid"])
-    message = found.message if pod.get("status", {}).get("podIP") else "the pod has no address yet"
+def pod_facts(
+    deployment: Mapping[str, Any] | None, found: Iterable[Mapping[str, Any]], report: Callable[[str], agents.Report]
+) -> tuple[facts.PodFacts, ...]:
+    """Return what is known of the pods alone, by name; arguments as of :func:`observe`."""
+    return tuple(_pod(pod, deployment, report(pod["metadata"]["uid"])) for pod in sorted(found, key=_name))
+
+
+def _pod(pod: Mapping[str, Any], deployment: Mapping[str, Any] | None, report: agents.Report) -> facts.PodFacts:
     return facts.PodFacts(
-        pod["metadata"]["name"], workload.ready(pod), workload.problem(pod), agent=found.state, agent_message=message
+        name=_name(pod),
+        current=workload.current(pod, deployment),
+        ready=pods.ready(pod),
+        problem=pods.problem(pod),
+        phase=pods.phase(pod),
+        agent_started=pods.agent_started(pod),
+        agent=report.state,
+        agent_message=report.message,
     )
+
+
+def _name(pod: Mapping[str, Any]) -> str:
+    return str(pod["metadata"]["name"])

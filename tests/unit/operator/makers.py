@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 from typing import Any
 
+from tests import schema
 from tfmodel_operator.api import facts, spec
+from tfmodel_operator.plan import plan
+from tfmodel_operator.plan.platform import Platform
 from tfmodel_serving.state import AgentState, ModelState, VersionState
 
 UID = "11111111-2222-3333-4444-555555555555"
 
 
 def body(name: str = "half", generation: int = 3, **given: Any) -> dict[str, Any]:
-    """A TFModel as the API server returns it."""
-    return {
+    """A TFModel as the API server returns it, defaults included."""
+    made = {
         "apiVersion": "serving.tfmodel.dev/v1alpha1",
         "kind": "TFModel",
         "metadata": {"name": name, "namespace": "ml", "uid": UID, "generation": generation, "resourceVersion": "7"},
@@ -22,6 +27,7 @@ def body(name: str = "half", generation: int = 3, **given: Any) -> dict[str, Any
             **given,
         },
     }
+    return schema.defaulted(made)
 
 
 def tfmodel(**given: Any) -> spec.TFModel:
@@ -29,22 +35,51 @@ def tfmodel(**given: Any) -> spec.TFModel:
 
 
 def version(
-    number: int = 1, state: str = "AVAILABLE", verdict: str = "Verified", *, wanted: bool = True, message: str = ""
+    number: int = 1, state: str = "AVAILABLE", verdict: str = "Verified", *, wanted: bool = True, message: str = "", **given: Any
 ) -> VersionState:
-    return VersionState(number, verdict, state, wanted, message)
+    return VersionState(number, verdict, state, wanted, message, **given)
 
 
 def agent(*versions: VersionState, config_hash: str = "hash", ready: bool = True, settled: bool = True, **given: Any) -> AgentState:
     models = (ModelState("half", given.pop("source_message", ""), versions),)
-    return AgentState("uid", config_hash, ready, settled, "still moving", models=models, **given)
+    return AgentState("uid", config_hash, ready, settled, "still moving", models=given.pop("models", models), **given)
 
 
-def pod(name: str = "half-1", *versions: VersionState, ready: bool = True, **given: Any) -> facts.PodFacts:
-    return facts.PodFacts(name, ready, agent=agent(*versions, **given))
+def pod(name: str = "half-1", *versions: VersionState, ready: bool = True, current: bool = True, **given: Any) -> facts.PodFacts:
+    return facts.PodFacts(name, current, ready, agent_started=True, agent=agent(*versions, **given))
 
 
-def seen(*pods: facts.PodFacts, replicas: int | None = None, **given: Any) -> facts.Facts:
-    count = len(pods) if replicas is None else replicas
-    values: dict[str, Any] = {"template_running": True, "replicas": len(pods), "ready_replicas": sum(p.ready for p in pods)}
-    model = tfmodel(server={"image": "tensorflow/serving:2.19.1", "replicas": count})
-    return facts.Facts(model=model, config_hash="hash", pods=pods, **{**values, **given})
+def silent(name: str = "half-1", **given: Any) -> facts.PodFacts:
+    """A pod whose agent says nothing."""
+    return facts.PodFacts(name, **{"agent_message": "its agent has not answered yet", "phase": "container agent is starting", **given})
+
+
+def made(*pods: facts.PodFacts, **given: Any) -> facts.DeploymentFacts:
+    """What a Deployment's controller says that has these pods, and all it wants."""
+    counted = {"wanted": len(pods), "replicas": len(pods), "updated": sum(p.current for p in pods), "ready": sum(p.ready for p in pods)}
+    return facts.DeploymentFacts(**{"observed": True, "image": "tensorflow/serving:2.19.1", **counted, **given})
+
+
+def seen(
+    *pods: facts.PodFacts, policy: Any = None, deployment: dict[str, Any] | None = None, replicas: int | None = None, **given: Any
+) -> facts.Facts:
+    """Facts about a server with these pods, in which nothing is wrong unless given."""
+    wanted = {} if replicas is None else {"wanted": replicas}
+    model = tfmodel(**({"versionPolicy": policy} if policy else {}))
+    return facts.Facts(model=model, config_hash="hash", deployment=made(*pods, **wanted, **(deployment or {})), pods=pods, **given)
+
+
+PLATFORM = Platform("registry/tfmodel-operator:1.2.3", "tfmodel-system")
+NOW = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
+
+
+@dataclasses.dataclass(frozen=True)
+class Live:
+    """What exists of a server."""
+
+    deployment: dict[str, Any] | None = None
+    pods: tuple[dict[str, Any], ...] = ()
+
+
+def planned(platform: Platform = PLATFORM, live: Live | None = None, now: datetime.datetime = NOW, **given: Any) -> plan.Plan:
+    return plan.make_plan(tfmodel(**given), platform, live or Live(), now)

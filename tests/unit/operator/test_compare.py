@@ -6,11 +6,10 @@ import copy
 
 import pytest
 
-from tests.unit.operator.makers import tfmodel
+from tests.unit.operator.makers import planned
 from tfmodel_operator.cluster import compare
-from tfmodel_operator.plan.deployment import deployment
 
-DESIRED = deployment(tfmodel(), "operator:1")
+DESIRED = planned(server={"replicas": 1}).deployment
 
 
 def holds_after(change):

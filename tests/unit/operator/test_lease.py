@@ -120,6 +120,26 @@ def test_an_api_server_that_was_away_for_long_leaves_the_lease_to_who_had_it():
     run(test)
 
 
+def test_who_waits_does_not_count_the_time_in_which_nobody_could_look():
+    async def test():
+        async with electors("a", "b") as (leases, (a, b)):
+            await a.acquire()
+            async with running(b.acquire()) as (waiting,):
+                await until(lambda: b._looked > 0)
+                leases.out.add(None)
+                await asyncio.sleep(2 * QUICK.lease)
+                leases.out.clear()
+                looked = b._looked
+                await until(lambda: b._looked > looked)  # it is the first to be back
+                assert not waiting.done()
+                async with running(a.keep()):
+                    await until(lambda: len(leases.writes) > 8)
+                    assert set(leases.writes) == {"a"}
+                    assert not waiting.done()
+
+    run(test)
+
+
 def test_who_finds_another_holder_has_lost():
     async def test():
         async with electors("a") as (leases, (a,)):

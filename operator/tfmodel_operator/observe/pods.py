@@ -1,0 +1,113 @@
+"""What the stored pods say: whether one is ready, and if not, why, in the scheduler's and the kubelet's own words."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tfmodel_operator.api.conditions import Finding, Reason
+from tfmodel_operator.observe import workload
+
+AGENT_CONTAINER = "agent"
+PULL_FAILURES = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+STARTING = {None, "PodInitializing", "ContainerCreating"}
+CRASHES = 3
+"""Between two of its crashes a container runs for a while: after so many it counts as crashing then, too."""
+CRASH_SECONDS = 300.0
+"""A container that ran for longer before it ended is not crashing."""
+
+# kube-scheduler, plugins noderesources/fit.go and dynamicresources: names of extended resources have a domain.
+NO_ACCELERATOR = re.compile(r"Insufficient [a-z0-9.-]+/[A-Za-z0-9]|cannot allocate all claims")
+# plugins volumebinding and volumezone: no such claim, none bound, bound elsewhere.
+NO_VOLUME = re.compile(r"persistentvolumeclaim|persistent volume|pvc\(s\)|volume node affinity", re.IGNORECASE)
+
+
+def ready(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the kubelet says Ready."""
+    return bool(workload.condition(pod.get("status", {}), "Ready").get("status") == "True")
+
+
+def agent_started(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the container of the agent runs and has answered its startup probe."""
+    return any(status["name"] == AGENT_CONTAINER and status.get("started") is True for status in _containers(pod))
+
+
+def phase(pod: Mapping[str, Any]) -> str:
+    """Return how far a pod is that isn't ready, for people."""
+    for status in _containers(pod):
+        if reason := _waiting(status).get("reason"):
+            return f"container {status['name']} is in {reason}"
+        if not status.get("ready"):
+            return f"container {status['name']} is starting"
+    return "it is about to be started"
+
+
+def problem(pod: Mapping[str, Any]) -> Finding | None:
+    """Return why a pod can't start, or None: nothing is known to be wrong with it."""
+    scheduled = workload.condition(pod.get("status", {}), "PodScheduled")
+    if scheduled.get("status") == "False":
+        return _unschedulable(scheduled.get("message", "it is not scheduled yet"))
+    for status in _containers(pod):
+        if found := _container_problem(status):
+            return found
+    return None
+
+
+def _unschedulable(message: str) -> Finding:
+    reason = Reason.WAITING_FOR_PODS
+    if NO_ACCELERATOR.search(message):
+        reason = Reason.WAITING_FOR_ACCELERATOR
+    elif NO_VOLUME.search(message):
+        reason = Reason.SOURCE_UNAVAILABLE
+    return Finding("False", reason, message)
+
+
+def _container_problem(status: Mapping[str, Any]) -> Finding | None:
+    waiting, name = _waiting(status), status["name"]
+    reason = waiting.get("reason")
+    if reason == "CrashLoopBackOff" or _crashes(status):
+        return Finding("False", Reason.CRASH_LOOP_BACK_OFF, f"container {name} {_ending(status)}")
+    said = f"container {name}: {waiting.get('message') or reason}"
+    if reason in PULL_FAILURES:
+        where = "spec.server.image" if name == workload.SERVER_CONTAINER else "the image of the operator"
+        return Finding("False", Reason.IMAGE_PULL_FAILED, f"{said}; check {where} and the pull secrets")
+    return None if reason in STARTING else Finding("False", Reason.WAITING_FOR_PODS, said)
+
+
+def _crashes(status: Mapping[str, Any]) -> bool:
+    """Tell whether a container that isn't ready has crashed so often that it will again."""
+    last = status.get("lastState", {}).get("terminated", {})
+    return status.get("restartCount", 0) >= CRASHES and not status.get("ready") and 0 <= _ran(last) < CRASH_SECONDS
+
+
+def _ran(terminated: Mapping[str, Any]) -> float:
+    """Return for how many seconds a container ran that has ended; -1 if that isn't known."""
+    began, ended = (terminated.get(key) for key in ("startedAt", "finishedAt"))
+    if not began or not ended:
+        return -1.0
+    return (datetime.datetime.fromisoformat(ended) - datetime.datetime.fromisoformat(began)).total_seconds()
+
+
+def _ending(status: Mapping[str, Any]) -> str:
+    """Say how a container ended last, and what to do."""
+    last = status.get("lastState", {}).get("terminated", {})
+    words = f"has been restarted {status.get('restartCount', 0)} times"
+    if last:
+        words += f"; it ended last with exit code {last.get('exitCode')} ({last.get('reason') or 'no reason given'})"
+    if last.get("reason") == "OOMKilled":
+        return f"{words}: raise the memory limit in spec.server.resources"
+    said = f": {last['message'].strip()}" if last.get("message") else ""
+    return f"{words}{said}; `kubectl logs --previous` of it tells more"
+
+
+def _containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the status of every container, in the order in which they start."""
+    status = pod.get("status", {})
+    yield from status.get("initContainerStatuses", [])
+    yield from status.get("containerStatuses", [])
+
+
+def _waiting(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    return status.get("state", {}).get("waiting") or {}
