@@ -122,7 +122,8 @@ class _Operator:
             await asyncio.wait([*workers, election])
             await self._elector.release()
             self._stop_kopf.set()
-            await asyncio.wait([watch], timeout=STOP_SECONDS)
+            if self._sweep.listed.is_set():
+                await asyncio.wait([watch], timeout=STOP_SECONDS)
             for part in [*others, watch]:
                 part.cancel()
             await asyncio.wait(parts)
@@ -161,6 +162,7 @@ class _Operator:
         await self._elector.keep(regained=self._queue.retry_now)
 
     async def _run_kopf(self) -> None:
+        await self._sweep.listed.wait()
         await kopf.operator(
             registry=handlers.registry(self._feed, self._sweep.soon),
             settings=self._kopf_settings,
