@@ -81,7 +81,9 @@ class _Operator:
         applier = Applier(self._client, store, Strangers(self._client))
         agents = Agents(http, self._queue.add)
         platform = Platform(configured.agent_image, configured.own_namespace)
-        self._world = reconcile.World(store, self._client, applier, agents, self._recorder, platform)
+        self._world = reconcile.World(
+            store, self._client, applier, agents, self._recorder, platform, busy=lambda: len(self._queue) > 0
+        )
         self._metrics.show(store, self._reflectors, self._sweep, self._queue, self._elector.holds)
         self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
 
