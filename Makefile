@@ -15,7 +15,7 @@ STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
 KUBE ?= embedded
 
-.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent fuzz lint verify generate format images clean
+.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-operator bench-operator-start fuzz lint verify generate format images clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,7 @@ demo-env: $(STAMP)  ## Print the export lines for using the demo's cluster by ha
 	@$(RUN) -m tests.cluster env --name demo
 
 test: $(STAMP) prerequisites lint verify  ## Run every tier, the cheap ones first
-	@$(PYTEST) tests/unit tests/golden tests/fuzz tests/api tests/contract tests/agent tests/cluster tests/e2e
+	@$(PYTEST) tests/unit tests/golden tests/fuzz tests/api tests/contract tests/agent tests/cluster tests/bench tests/e2e
 
 test-unit: $(STAMP)  ## Unit, property, golden and short fuzz tests: no network, nothing but Python
 	@$(PYTEST) tests/unit tests/golden tests/fuzz
@@ -59,11 +59,17 @@ agent-e2e: $(STAMP)  ## Agent and model server as plain processes, under load (B
 bench-agent: $(STAMP)  ## The agent's figures; the last line is one JSON object
 	@$(RUN) -m tests.bench.agent
 
+bench-operator: $(STAMP)  ## The operator's figures with N TFModels (RUNS=, ARGS=); the last line is one JSON object
+	@$(RUN) -m tests.bench.operator --models $(or $(N),400) --runs $(or $(RUNS),1) $(ARGS)
+
+bench-operator-start: $(STAMP)  ## The operator's start where N TFModels are stored; the last line is one JSON object
+	@$(RUN) -m tests.bench.operator --stored --models $(or $(N),10000) --runs $(or $(RUNS),1) $(ARGS)
+
 fuzz: $(STAMP)  ## Fuzz the readers of files for five minutes
 	@$(RUN) -m tests.fuzz --seconds 300
 
 test-api: $(STAMP)  ## Tests against a real API server, without nodes
-	@$(PYTEST) tests/api tests/cluster -m api
+	@$(PYTEST) tests/api tests/cluster tests/bench -m api
 
 test-node: $(STAMP)  ## End-to-end tests on a real node (root, Linux)
 	@$(PYTEST) tests/e2e tests/cluster -m node

@@ -20,7 +20,7 @@ from tests import sample
 from tfmodel_serving import state
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTOS = ("tfmodel_serving/protos/serving.proto", "tfmodel_serving/protos/saved_model.proto")
+PROTOS = tuple(f"tfmodel_serving/protos/{name}.proto" for name in ("serving", "saved_model", "batching"))
 CRDS = ROOT / "crds"
 
 
@@ -47,12 +47,17 @@ def state_schema() -> dict[Path, bytes]:
 
     def of(kind: type) -> dict[str, object]:
         members: dict[str, object] = {}
+        required: list[str] = []
         for field in dataclasses.fields(kind):  # type: ignore[arg-type]
             name = str(field.type)
             inner = name.removeprefix("tuple[").removesuffix(", ...]")
             item = types.get(inner) or of({"ModelState": state.ModelState, "VersionState": state.VersionState}[inner])
-            members[field.name] = {"type": "array", "items": item} if inner != name else item
-        return {"type": "object", "properties": members, "required": sorted(members)}
+            members[field.name] = {"type": "array", "items": item} if inner != name else dict(item)
+            if field.default is dataclasses.MISSING:
+                required.append(field.name)
+            else:
+                members[field.name]["default"] = field.default  # type: ignore[index]
+        return {"type": "object", "properties": members, "required": sorted(required)}
 
     schema = of(state.AgentState)
     schema["properties"] = {"schema": {"const": state.SCHEMA}, **schema["properties"]}  # type: ignore[dict-item]

@@ -7,16 +7,17 @@ is what makes its answers readable.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from tfmodel_agent import failures as failed
+from tfmodel_agent.failures import Failures, Key
 
 POLL_SECONDS = 1.0
 """`--file_system_poll_wait_seconds`: changes closer together than this are one change to the server."""
 STALE_SECONDS = POLL_SECONDS + 1.5
 """For so long after a push a version's END may still be that of its previous life (measured: 0.7–1.2 s)."""
-RETRY_SECONDS = (10.0, 30.0, 120.0, 600.0)
-"""Waits before a version that failed to load is tried again; after the last one it stays out until its files change."""
-
-LIVE = frozenset({"START", "LOADING", "AVAILABLE", "UNLOADING"})
+ASPIRED = frozenset({"START", "LOADING", "AVAILABLE"})
+LIVE = ASPIRED | {"UNLOADING"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,16 +58,6 @@ class Served:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Failure:
-    """A version that ended with an error. ``fingerprint`` names the files it was loaded from."""
-
-    message: str
-    at: float
-    count: int = 1
-    fingerprint: object = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class History:
     """What is known of the current life of the server; all times are monotonic seconds.
 
@@ -76,10 +67,13 @@ class History:
         in_flight_since: When the reload was sent that has no answer yet.
         added: When a version was first pushed, by (model, version).
         alive: Versions seen in a live state since they were added.
+        trying: Versions that were pushed and have neither loaded nor failed yet.
         failures: By (model, version).
         left: When a model's name was last taken out of the config.
         loaded: Names that have been AVAILABLE before, in this life of the server or an earlier one.
+        doubtful: Versions of which one may have been what an earlier life ended of, and that have not loaded or failed since.
         suspect: Why the server must be restarted; ``""`` if it needn't.
+        broken: The connection broke with a reload in flight: the server may have died of it.
         orphaned: The names in a reload that an earlier agent sent and whose answer nobody waits for: the server still works
             on it, or has done so.
     """
@@ -87,12 +81,15 @@ class History:
     pushed: Mapping[str, Served] | None = None
     pushed_at: float = 0.0
     in_flight_since: float | None = None
-    added: Mapping[tuple[str, int], float] = dataclasses.field(default_factory=dict)
-    alive: frozenset[tuple[str, int]] = frozenset()
-    failures: Mapping[tuple[str, int], Failure] = dataclasses.field(default_factory=dict)
+    added: Mapping[Key, float] = dataclasses.field(default_factory=dict)
+    alive: frozenset[Key] = frozenset()
+    trying: frozenset[Key] = frozenset()
+    failures: Failures = dataclasses.field(default_factory=dict)
     left: Mapping[str, float] = dataclasses.field(default_factory=dict)
     loaded: frozenset[str] = frozenset()
+    doubtful: frozenset[Key] = frozenset()
     suspect: str = ""
+    broken: bool = False
     reachable: bool = False
     orphaned: frozenset[str] = frozenset()
 
@@ -105,14 +102,14 @@ def started(orphaned: frozenset[str], now: float) -> History:
 def sent(history: History, config: Mapping[str, Served], now: float) -> History:
     """A reload with ``config`` was sent."""
     before = history.pushed or {}
-    new = {(name, version) for name, served in config.items() for version in served.versions} - {
-        (name, version) for name, served in before.items() for version in served.versions
-    }
+    asked = keys(config)
+    new = asked - keys(before)
     return dataclasses.replace(
         history,
         in_flight_since=now,
         added={**history.added, **dict.fromkeys(new, now)},
         alive=history.alive - new,
+        trying=(history.trying & asked) | new,
         left={**history.left, **dict.fromkeys(set(before) - set(config), now)},
         pushed=config,
     )
@@ -128,12 +125,23 @@ def doubted(history: History, now: float) -> History:
     return dataclasses.replace(history, in_flight_since=None, pushed_at=now, pushed=None)
 
 
+def lost(history: History, now: float) -> History:
+    """The connection broke with the reload in flight."""
+    return dataclasses.replace(doubted(history, now), broken=True)
+
+
 def suspected(history: History, reason: str) -> History:
     """The server can't be trusted to execute another reload; only a restart helps."""
     return dataclasses.replace(history, suspect=history.suspect or reason)
 
 
-def look(history: History, seen: Seen, fingerprints: Mapping[tuple[str, int], object], now: float) -> History:
+def blamed(history: History, hung: Iterable[Key], message: str, fingerprints: Mapping[Key, object], now: float) -> History:
+    """The server became suspect because of these versions."""
+    known = failed.with_failed(history.failures, hung, message, fingerprints, now, failed.HUNG)
+    return dataclasses.replace(history, failures=known)
+
+
+def look(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: float) -> History:
     """Fold one look at the server into ``history``.
 
     Args:
@@ -141,28 +149,51 @@ def look(history: History, seen: Seen, fingerprints: Mapping[tuple[str, int], ob
     """
     if not seen.reachable:
         return dataclasses.replace(history, reachable=False)
-    if _restarted(history, seen, now):
-        # The suspicion went with the old process; failures stay, because the files that caused them did.
-        history = History(failures=history.failures, loaded=history.loaded, pushed={}, pushed_at=now)
-    history = dataclasses.replace(history, reachable=True)
+    if _restarted(history, seen):
+        history = _reborn(history, fingerprints, now)
+    history = dataclasses.replace(history, reachable=True, broken=False)
     if history.orphaned and _orphan_is_over(history, seen, now):
         history = dataclasses.replace(history, orphaned=frozenset(), in_flight_since=None)
-    live = {(name, v) for name, versions in seen.models.items() for v, found in versions.items() if found.state in LIVE}
-    history = dataclasses.replace(history, alive=history.alive | live)
-    failures = {key: failure for key, failure in history.failures.items() if seen.state(*key) != "AVAILABLE"}
-    for name, versions in seen.models.items():
-        for version, found in versions.items():
-            if _failed(history, name, version, found, now):
-                count = failures[name, version].count + 1 if (name, version) in failures else 1
-                before = failures.get((name, version))
-                if before and before.fingerprint != fingerprints.get((name, version)):
-                    count = 1
-                failures[name, version] = Failure(found.message, now, count, fingerprints.get((name, version)))
-    available = {name for name, versions in seen.models.items() if any(v.state == "AVAILABLE" for v in versions.values())}
-    history = dataclasses.replace(history, failures=failures, loaded=history.loaded | available)
+    history = _with_states(history, seen, fingerprints, now)
     if _drifted(history, seen, now):
         history = dataclasses.replace(history, pushed=None)
     return history
+
+
+def _with_states(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: float) -> History:
+    """Take over what the server says of each version."""
+    states = {(name, version): found for name, versions in seen.models.items() for version, found in versions.items()}
+    history = dataclasses.replace(history, alive=history.alive | {key for key, found in states.items() if found.state in LIVE})
+    available = {key for key, found in states.items() if found.state == "AVAILABLE"}
+    known = {key: failure for key, failure in history.failures.items() if key not in available}
+    ended = {key for key, found in states.items() if _failed(history, *key, found, now)}
+    for key in ended:
+        known = dict(failed.with_failed(known, [key], states[key].message, fingerprints, now))
+    return dataclasses.replace(
+        history,
+        failures=known,
+        trying=history.trying - available - ended,
+        doubtful=history.doubtful - available - ended,
+        loaded=history.loaded | {name for name, _ in available},
+    )
+
+
+def _reborn(history: History, fingerprints: Mapping[Key, object], now: float) -> History:
+    """Return what is left of ``history`` in a new life of the server.
+
+    Failures stay, because the files that caused them did. A version that alone was on its way when the server died is taken
+    to be the cause; of several, each may be, and will be tried alone.
+    """
+    guilty = history.trying if len(history.trying) == 1 and not history.suspect else frozenset()
+    message = "the model server died while it was loading"
+    known = failed.with_failed(history.failures, guilty, message, fingerprints, now, failed.DIED)
+    doubtful = (history.doubtful | history.trying) - guilty
+    return History(failures=known, loaded=history.loaded, doubtful=doubtful, pushed={}, pushed_at=now)
+
+
+def keys(config: Mapping[str, Served]) -> frozenset[Key]:
+    """Return all versions in ``config``."""
+    return frozenset((name, version) for name, served in config.items() for version in served.versions)
 
 
 def _orphan_is_over(history: History, seen: Seen, now: float) -> bool:
@@ -175,20 +206,17 @@ def _orphan_is_over(history: History, seen: Seen, now: float) -> bool:
     )
 
 
-def retry_at(failure: Failure) -> float | None:
-    """Return when a failed version may be pushed again, or None: not before its files change."""
-    if failure.count > len(RETRY_SECONDS):
-        return None
-    return failure.at + RETRY_SECONDS[failure.count - 1]
-
-
-def _restarted(history: History, seen: Seen, now: float) -> bool:
-    """A restarted server knows none of the models it was seen to know, or was away while suspect."""
-    away_while_suspect = bool(history.suspect) and not history.reachable
+def _restarted(history: History, seen: Seen) -> bool:
+    """Tell whether this is another life: the server knows none of the models it knew, or was away while suspect."""
+    if history.suspect and not history.reachable:
+        return True
     if history.in_flight_since is not None:
-        return away_while_suspect  # a restart breaks the connection, and the reload with it
-    known = {name for name, _ in history.alive} & set(history.pushed or {})
-    return away_while_suspect or (bool(known) and not known & set(seen.models))
+        return False  # a restart breaks the connection, and the reload with it
+    if history.broken:
+        known = {name for name, _ in history.alive | history.trying}
+    else:
+        known = {name for name, _ in history.alive} & set(history.pushed or {})
+    return bool(known) and not known & set(seen.models)
 
 
 def _failed(history: History, name: str, version: int, found: ServerVersion, now: float) -> bool:
@@ -207,12 +235,20 @@ def _failed(history: History, name: str, version: int, found: ServerVersion, now
 
 
 def _drifted(history: History, seen: Seen, now: float) -> bool:
-    """Tell whether the server has let go of something we pushed: somebody else reloaded it, or it lost a change."""
+    """Tell whether the server has let go of something we pushed, or taken up another version of it.
+
+    Then somebody else reloaded it, or it lost a change. Models of other names can't be seen: there is no call that lists them.
+    """
     if history.pushed is None or history.in_flight_since is not None or now - history.pushed_at <= STALE_SECONDS:
         return False
     for name, served in history.pushed.items():
-        for version in served.versions:
-            found = seen.models.get(name, {}).get(version)
-            if found is None or (found.state == "END" and found.code == 0):
-                return True
+        found = seen.models.get(name, {})
+        if any(version not in found or _is_unloaded(found[version]) for version in served.versions):
+            return True
+        if any(one.state in ASPIRED for version, one in found.items() if version not in served.versions):
+            return True
     return False
+
+
+def _is_unloaded(found: ServerVersion) -> bool:
+    return found.state == "END" and found.code == 0

@@ -12,8 +12,8 @@ import logging
 import time
 from collections.abc import Mapping
 
+from tfmodel_agent import failures, modelserver, mounted, sources, steps, view
 from tfmodel_agent import history as memory
-from tfmodel_agent import modelserver, mounted, sources, steps, view
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
 from tfmodel_agent.report import report
@@ -22,6 +22,8 @@ from tfmodel_serving import model_config
 from tfmodel_serving.state import AgentState
 
 IDLE_SECONDS = 1.4
+REST_SECONDS = 10.0
+"""Pause between two looks at the files of a version at rest, while nothing is to be done."""
 SERVER_LOOK_SECONDS = 5.0
 """Pause between two looks at a server that nothing is wanted of. A lost connection, or anything to do, ends it."""
 MOVING_SECONDS = 0.2
@@ -51,6 +53,7 @@ class Agent:
         self._wanted: tuple[steps.Wanted, ...] = ()
         self._mounted_mark: object = None
         self._config_message = ""
+        self._is_config_new = self._files_moved = False
         self._looked_at = self._server_looked_at = float("-inf")
         self._reload: asyncio.Task[None] | None = None
 
@@ -60,21 +63,26 @@ class Agent:
             while True:
                 with self.metrics.look_seconds.time():
                     await self._once()
-                await self._pause(IDLE_SECONDS if self.state.settled else MOVING_SECONDS)
+                await self._pause(self._pause_seconds())
         finally:
             if self._reload:
                 self._reload.cancel()
             await self._sources.close()
             await self._server.close()
 
+    def _pause_seconds(self) -> float:
+        if not self.state.settled:
+            return MOVING_SECONDS
+        return SOURCE_LOOK_SECONDS if self._files_moved else IDLE_SECONDS
+
     async def _pause(self, seconds: float) -> None:
-        """Wait for the next look; changed files in the mount, the answer to a reload or a lost server end it early."""
+        """Wait for the next look; changed files in the mount, a late finding, an answered reload or a lost server end it."""
         until, mark = time.monotonic() + seconds, mounted.mark(self.settings.config)
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(TICK_SECONDS, left))
             answered = self._reload is not None and self._reload.done()
             lost = self.state.settled and not self._server.connected
-            if answered or lost or mounted.mark(self.settings.config) != mark:
+            if answered or lost or self._sources.has_news or mounted.mark(self.settings.config) != mark:
                 return
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -85,11 +93,20 @@ class Agent:
     async def _once(self) -> None:
         before = (self._wanted, self._config_message)
         self._read_mounted()
-        if time.monotonic() - self._looked_at >= SOURCE_LOOK_SECONDS:
-            self._wanted = await self._sources.look(self._mounted.models, self._mounted.settings)
-            self._looked_at = time.monotonic()
+        await self._look_at_sources()
         if before != (self._wanted, self._config_message) or not self._at_rest():
             await self._look_at_server()
+
+    async def _look_at_sources(self) -> None:
+        models, settings, before = self._mounted.models, self._mounted.settings, self._wanted
+        if self._is_config_new or time.monotonic() - self._looked_at >= SOURCE_LOOK_SECONDS:
+            # Whatever may be pushed soon has been looked at just before.
+            rest_seconds = REST_SECONDS if self.state.settled and not self._is_config_new else 0.0
+            self._wanted = await self._sources.look(models, settings, rest_seconds)
+            self._is_config_new, self._looked_at = False, time.monotonic()
+        elif self._sources.has_news:
+            self._wanted = self._sources.found(models, settings)
+        self._files_moved = self._wanted != before
 
     def _at_rest(self) -> bool:
         """Tell whether the last look at the server still stands; each costs one call per model."""
@@ -103,12 +120,14 @@ class Agent:
         seen = await self._server.look(names)
         now = time.monotonic()
         fingerprints = {(one.model.name, version): mark for one in self._wanted for version, mark in one.fingerprints.items()}
-        orphaned = self._history.orphaned
-        self._history = memory.look(self._history, seen, fingerprints, now)
-        if orphaned and not self._history.orphaned:
+        before, self._history = self._history, memory.look(self._history, seen, fingerprints, now)
+        if before.orphaned and not self._history.orphaned:
             self._marker.unlink(missing_ok=True)
+        if before.pushed is not None and self._history.pushed is None:
+            log.warning("Model server has another config than it was given; somebody else may reload it")
+            self.metrics.drifts.inc()
         step = steps.next_step(self._wanted, seen, self._history, now)
-        self._take(step, now)
+        self._take(step, fingerprints, now)
         self.suspect = step.suspect
         self._publish(seen, step, now)
 
@@ -127,12 +146,13 @@ class Agent:
         if found != self._mounted:
             log.info("Mounted config changed", extra={"hash": found.hash, "models": [model.name for model in found.models]})
             self._mounted = found
-            self._looked_at = float("-inf")
+            self._is_config_new = True
 
-    def _take(self, step: steps.Step, now: float) -> None:
+    def _take(self, step: steps.Step, fingerprints: Mapping[failures.Key, object], now: float) -> None:
         if step.suspect and not self._history.suspect:
             log.error("Model server is suspect and must be restarted", extra={"reason": step.suspect})
             self._history = memory.suspected(self._history, step.suspect)
+            self._history = memory.blamed(self._history, step.hung, step.suspect, fingerprints, now)
         if step.push is None:
             return
         log.info("Reloading the model server", extra={"change": step.reason})
@@ -180,7 +200,7 @@ class Agent:
         except modelserver.ModelServerUnreachable as error:
             log.warning("Reload was not answered", extra={"error": str(error)})
             self.metrics.reloads.labels("unanswered").inc()
-            self._history = memory.doubted(self._history, now)
+            self._history = (memory.lost if error.is_lost else memory.doubted)(self._history, now)
         else:
             self.metrics.reloads.labels("answered").inc()
             self._history = memory.answered(self._history, now)

@@ -20,6 +20,11 @@ class Metrics:
         self.reloads = Counter(
             "tfmodel_agent_reloads", "Reloads answered by the model server", ["result"], registry=self.registry
         )
+        self.drifts = Counter(
+            "tfmodel_agent_drifts",
+            "Times the model server was found with another config than it had been given",
+            registry=self.registry,
+        )
         self.look_seconds = Histogram(
             "tfmodel_agent_look_seconds",
             "Time of one look at volume and model server",

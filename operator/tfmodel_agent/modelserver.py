@@ -22,7 +22,15 @@ log = logging.getLogger(__name__)
 
 
 class ModelServerUnreachable(Exception):
-    """No answer: the model server is starting, gone, or out of threads. It says nothing about models."""
+    """No answer: the model server is starting, gone, or out of threads. It says nothing about models.
+
+    Args:
+        is_lost: There is no connection (any more).
+    """
+
+    def __init__(self, message: str, *, is_lost: bool = False) -> None:
+        super().__init__(message)
+        self.is_lost = is_lost
 
 
 class ReloadRefused(Exception):
@@ -88,7 +96,8 @@ class ModelServer:
                 case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
                     raise ReloadRefused(message, poisoned="platform" in message) from error
                 case code:
-                    raise ModelServerUnreachable(f"{code.name}: {message}") from error
+                    is_lost = code is grpc.StatusCode.UNAVAILABLE
+                    raise ModelServerUnreachable(f"{code.name}: {message}", is_lost=is_lost) from error
 
     async def look(self, names: Iterable[str]) -> memory.Seen:
         """Ask for the status of every version of the models called ``names``."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tfmodel_agent import history as memory
 from tfmodel_agent import steps
-from tfmodel_serving import model_config
+from tfmodel_serving import model_config, problems, saved_model
 from tfmodel_serving.state import (
     MAX_NAMES,
     MAX_WARNINGS,
@@ -20,6 +20,8 @@ from tfmodel_serving.state import (
 )
 
 MAX_VERSIONS = 20
+"""Versions told of one model; those that are asked for or live in the server are told in any case."""
+_NO_DIRECTORY = saved_model.Finding(saved_model.Verdict.INCOMPLETE, "no such directory", problems.Reason.NO_VERSION_FOUND)
 
 
 def report(
@@ -53,35 +55,42 @@ def report(
 
 def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> ModelState:
     name = wanted.model.name
-    targets = steps.wanted_versions(wanted, history, now)
+    targets = steps.wanted_versions(wanted, seen, history, now)
     if isinstance(wanted.model.version_policy, model_config.Specific):
         targets = frozenset(wanted.model.version_policy.versions)
-    known = {v for v, found in seen.models.get(name, {}).items() if found.state != "END" or found.code}
-    versions = sorted(set(wanted.findings) | targets | known, reverse=True)
+    served = seen.models.get(name, {})
+    in_use = targets | {v for v, found in served.items() if found.state in memory.LIVE}
+    failed = {v for v, found in served.items() if found.state == "END" and found.code}
+    others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(0, MAX_VERSIONS - len(in_use))]
     return ModelState(
         name=name,
         source_message=clean(wanted.source_message),
-        versions=tuple(_version(wanted, version, version in targets, seen, history) for version in versions[:MAX_VERSIONS]),
+        versions=tuple(_version(wanted, v, v in targets, seen, history) for v in sorted([*in_use, *others], reverse=True)),
     )
 
 
 def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.Seen, history: memory.History) -> VersionState:
-    finding = wanted.findings.get(version)
-    found = seen.models.get(wanted.model.name, {}).get(version)
-    failure = history.failures.get((wanted.model.name, version))
-    message = finding.message if finding else "no such directory"
-    if failure:
-        message = f"failed to load: {failure.message}"
+    name = wanted.model.name
+    finding = wanted.findings.get(version, _NO_DIRECTORY)
+    verdict, message, reason, warnings = finding.verdict.value, finding.message, finding.reason, finding.warnings
+    if finding is _NO_DIRECTORY:
+        verdict = "Missing"
+    elif finding.verdict is saved_model.Verdict.INCOMPLETE and seen.state(name, version) == "AVAILABLE":
+        # What is loaded doesn't change with its files; that they will be looked at again is nothing to alarm people with.
+        warnings = (f"it serves; before it is loaded again its files must be whole: {message}", *warnings)
+        verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
+    elif (failure := history.failures.get((name, version))) and not message:
+        message, reason = f"failed to load: {failure.message}", problems.Reason.MODEL_LOAD_FAILED
     return VersionState(
         version=version,
-        verdict=str(finding.verdict) if finding else "Missing",
-        state=found.state if found else "",
+        verdict=verdict,
+        state=seen.state(name, version),
         wanted=is_target,
         message=clean(message),
-        reason=str(finding.reason) if finding else "",
-        digest=finding.digest if finding else "",
-        size_bytes=finding.size_bytes if finding else 0,
-        signatures=clean_all(finding.signatures if finding else (), MAX_NAMES, NAME_CHARACTERS),
-        warmup_records=finding.warmup_records if finding else 0,
-        warnings=clean_all(finding.warnings if finding else (), MAX_WARNINGS, MESSAGE_CHARACTERS),
+        reason=reason.value,
+        digest=finding.digest,
+        size_bytes=finding.size_bytes,
+        signatures=clean_all(finding.signatures, MAX_NAMES, NAME_CHARACTERS),
+        warmup_records=finding.warmup_records,
+        warnings=clean_all(warnings, MAX_WARNINGS, MESSAGE_CHARACTERS),
     )

@@ -1,30 +1,51 @@
 """What is on the volumes: the versions of every model, looked at again and again, without holding up the loop.
 
-Listing a volume and verifying a large new version happen in threads; what isn't known yet when the loop wants to go on is
-told at one of its next turns. Digests come later still, from a process of low priority (:mod:`tfmodel_serving.digest`).
+Each volume has a thread of its own that looks at the volume's models one after the other; what isn't known yet when the
+loop wants to go on is told at one of its next turns. A volume that hangs therefore holds up its own models alone, and
+costs one thread. Digests come later still, from a process of low priority (:mod:`tfmodel_serving.digest`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import functools
+import queue
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePath
 
 from tfmodel_agent import steps
 from tfmodel_agent.digests import Digests
 from tfmodel_serving import agent_config, model_config, saved_model, versions, warmup
 
 PATIENCE_SECONDS = 0.25
-"""How long the loop waits for looks that take their time."""
+"""How long the loop waits for looks that it has just begun."""
+FIRST_LOOK_SECONDS = 1.0
+"""How long it waits if some of them are the first at a model, so that the models of a fresh server are told together."""
+MOUNT_PARTS = 3
+"""Of `/models/CLAIM/some/path`, the parts that name the mount."""
+_DEFAULT = agent_config.ModelSettings()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Known:
-    """The last look at one model's volume."""
+    """The last look at one model's versions."""
 
     wanted: steps.Wanted
     looks: Mapping[int, saved_model.Look]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Task:
+    """One look to be made."""
+
+    model: model_config.Model
+    before: Mapping[int, saved_model.Look]
+    strictness: saved_model.Settings
+    rest_seconds: float
 
 
 class Sources:
@@ -32,28 +53,37 @@ class Sources:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._looking: dict[str, asyncio.Task[_Known]] = {}
+        self._found: queue.SimpleQueue[_Known] = queue.SimpleQueue()
+        self._looking: dict[str, asyncio.Future[None]] = {}
         self._digests = Digests()
 
+    @property
+    def has_news(self) -> bool:
+        """Tell whether a look that the loop did not wait for has found something."""
+        return not self._found.empty()
+
     async def look(
-        self, models: Iterable[model_config.Model], settings: Mapping[str, agent_config.ModelSettings]
+        self, models: Sequence[model_config.Model], settings: Mapping[str, agent_config.ModelSettings], rest_seconds: float = 0.0
     ) -> tuple[steps.Wanted, ...]:
-        """Look at every model's versions; a model whose look takes longer is told as it was the last time."""
-        models = tuple(models)
-        for model in models:
-            if model.name not in self._looking:
-                look = self._look(model, settings.get(model.name, agent_config.ModelSettings()))
-                self._looking[model.name] = asyncio.create_task(look)
-        unknown = [self._looking[model.name] for model in models if model.name not in self._known]
-        if unknown:  # the first look lists files only
-            await asyncio.wait(unknown)
-        if self._looking:
-            await asyncio.wait(self._looking.values(), timeout=PATIENCE_SECONDS)
-        for name, task in list(self._looking.items()):
-            if task.done():
-                self._known[name] = task.result()
-                del self._looking[name]
-        self._known = {model.name: self._known[model.name] for model in models}
+        """Look at every model's versions; a model whose look takes longer is told as it was the last time.
+
+        Args:
+            rest_seconds: See :func:`tfmodel_serving.saved_model.look`.
+        """
+        started = self._start(self._task(model, settings.get(model.name, _DEFAULT), rest_seconds) for model in models)
+        if started:  # those that were begun earlier have had their time
+            is_first = any(model.name not in self._known for model in models)
+            await asyncio.wait(started, timeout=FIRST_LOOK_SECONDS if is_first else PATIENCE_SECONDS)
+        return self.found(models, settings)
+
+    def found(
+        self, models: Sequence[model_config.Model], settings: Mapping[str, agent_config.ModelSettings]
+    ) -> tuple[steps.Wanted, ...]:
+        """Tell what the looks have found so far."""
+        self._take_in({model.name: model.base_path for model in models})
+        for name, known in self._known.items():
+            if settings.get(name, _DEFAULT).digests and not known.wanted.source_message:
+                self._digests.want(known.wanted.model, known.looks)
         return tuple(self._wanted(model) for model in models)
 
     def directory(self, name: str, version: int) -> str | None:
@@ -64,29 +94,41 @@ class Sources:
         return f"{known.wanted.model.base_path}/{known.looks[version].directory}"
 
     async def close(self) -> None:
-        """Stop looking."""
-        for task in self._looking.values():
-            task.cancel()
+        """Stop making digests; looks end by themselves, or with the process."""
         await self._digests.close()
 
-    async def _look(self, model: model_config.Model, settings: agent_config.ModelSettings) -> _Known:
-        """Judge the versions of one model; what an unreadable source held before isn't known any more."""
-        before = self._known[model.name].looks if model.name in self._known else {}
-        strictness = saved_model.Settings(warmup_rules(settings))
-        try:
-            looks = await asyncio.to_thread(saved_model.look, model, before, strictness, time.monotonic())
-        except versions.SourceUnavailable as error:
-            return _Known(steps.Wanted(model, source_message=str(error)), before)
-        if settings.digests:
-            self._digests.want(model, looks)
-        findings = {version: look.finding for version, look in looks.items()}
-        return _Known(steps.Wanted(model, findings, {v: look.fingerprint for v, look in looks.items()}), looks)
+    def _task(self, model: model_config.Model, settings: agent_config.ModelSettings, rest_seconds: float) -> _Task:
+        known = self._known.get(model.name)
+        before = known.looks if known is not None and known.wanted.model.base_path == model.base_path else {}
+        return _Task(model, before, saved_model.Settings(warmup_rules(settings)), rest_seconds)
+
+    def _start(self, tasks: Iterable[_Task]) -> list[asyncio.Future[None]]:
+        """Begin to look at every volume that nobody is looking at."""
+        for name in [name for name, looking in self._looking.items() if looking.done()]:
+            self._looking.pop(name).result()
+        of_volume: dict[str, list[_Task]] = {}
+        for task in tasks:
+            of_volume.setdefault(volume(task.model.base_path), []).append(task)
+        free = of_volume.keys() - self._looking.keys()
+        started = {name: _in_thread(functools.partial(_look_at, of_volume[name], self._found.put)) for name in free}
+        self._looking |= started
+        return list(started.values())
+
+    def _take_in(self, base_paths: Mapping[str, str]) -> None:
+        """Take over what was found at the base paths of the models that there are."""
+        while self.has_news:
+            found = self._found.get()
+            if found.wanted.model.base_path == base_paths.get(found.wanted.model.name):
+                self._known[found.wanted.model.name] = found
+        self._known = {name: known for name, known in self._known.items() if name in base_paths}
 
     def _wanted(self, model: model_config.Model) -> steps.Wanted:
         """Return what is known of ``model``, as its entry in the config is now."""
-        wanted = self._known[model.name].wanted
-        if wanted.model.base_path != model.base_path:
-            return steps.Wanted(model, source_message="its new base path has not been looked at yet")
+        known = self._known.get(model.name)
+        if known is None or known.wanted.model.base_path != model.base_path:
+            message = f"base path {model.base_path} has not been looked at yet: the volume is slow to answer"
+            return steps.Wanted(model, source_message=message)
+        wanted = known.wanted
         findings = {
             version: dataclasses.replace(finding, digest=self._digests.get(model.name, version, wanted.fingerprints[version]))
             for version, finding in wanted.findings.items()
@@ -97,3 +139,43 @@ class Sources:
 def warmup_rules(settings: agent_config.ModelSettings) -> warmup.Rules:
     """Return what is asked of a model's warmup files."""
     return warmup.Rules(warmup.Policy(settings.warmup_policy), settings.min_records, settings.max_batch_size)
+
+
+def volume(base_path: str) -> str:
+    """Return the mount that ``base_path`` is on: the planner mounts claims as `/models/CLAIM`."""
+    return str(PurePath(*PurePath(base_path).parts[:MOUNT_PARTS]))
+
+
+def _look_at(tasks: Iterable[_Task], found: Callable[[_Known], None]) -> None:
+    """Make all looks; what an unreadable source held before isn't known any more."""
+    for task in tasks:
+        try:
+            looks = saved_model.look(task.model, task.before, task.strictness, time.monotonic(), task.rest_seconds)
+        except versions.SourceUnavailable as error:
+            found(_Known(steps.Wanted(task.model, source_message=str(error)), task.before))
+            continue
+        findings = {version: look.finding for version, look in looks.items()}
+        fingerprints = {version: look.fingerprint for version, look in looks.items()}
+        found(_Known(steps.Wanted(task.model, findings, fingerprints), looks))
+
+
+def _in_thread(do: Callable[[], None]) -> asyncio.Future[None]:
+    """Run ``do`` in a thread that the end of the process does not wait for: it may hang on a volume for ever."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def end(error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result(None) if error is None else future.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            do()
+        except BaseException as raised:  # noqa: BLE001 it is raised again where the future is awaited
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(end, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

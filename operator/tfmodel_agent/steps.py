@@ -5,9 +5,10 @@ core/availability_preserving_policy.cc, model_servers/server_core.cc; measured o
 
 * Grow, then shrink. A replace in one step whose new version fails wedges the model for good.
 * A version that serves stays until every wanted version that can be had is AVAILABLE: bad versions and emptied volumes
-  unload nothing.
+  unload nothing. Nor does writing to its files: what is loaded doesn't change with them.
 * A version that ended with an error is taken out and, after more than one poll of the server, tried again with back-off.
-* A new name holds the server's reload lock until it has loaded: names are added one at a time, unless all have loaded before.
+* A new name holds the server's reload lock until it has loaded: names are added one at a time, unless they have loaded
+  before or the server has nothing to serve yet. What it may have died of is tried last, alone, and blamed if it dies again.
 * A name is added again only when the END of its previous life was seen.
 * One reload in flight, ever. An overdue one, or a load that hangs, makes the server suspect: only a restart helps.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from tfmodel_agent import failures
 from tfmodel_agent import history as memory
 from tfmodel_serving import model_config, saved_model
 
@@ -52,25 +54,32 @@ class Step:
     Args:
         push: The config to reload the server with, or None: nothing to send.
         suspect: Why the server must be restarted.
+        hung: The versions that are to blame for it.
         settled: The server serves what the mounted files and the volume allow; nothing moves.
     """
 
     reason: str
     push: Mapping[str, memory.Served] | None = None
     suspect: str = ""
+    hung: frozenset[failures.Key] = frozenset()
     settled: bool = False
 
 
-def wanted_versions(wanted: Wanted, history: memory.History, now: float) -> frozenset[int]:
-    """Return the versions the policy asks for, of those that can be had now."""
-    can_be_had = frozenset(v for v in wanted.verified if not _held_back(wanted, v, history, now))
+def wanted_versions(wanted: Wanted, seen: memory.Seen, history: memory.History, now: float) -> frozenset[int]:
+    """Return the versions the policy asks for, of those that can be had now.
+
+    A version that serves can be had whatever is found in its directory, and if it is asked for by its number even without one.
+    """
+    sound = frozenset(v for v in wanted.verified if not _held_back(wanted, v, history, now))
+    serving = _serving(wanted.model.name, seen, history)
+    there = sound | (serving & frozenset(wanted.findings))
     match wanted.model.version_policy:
         case model_config.Latest(num_versions):
-            return frozenset(sorted(can_be_had)[-num_versions:])
+            return frozenset(sorted(there)[-num_versions:])
         case model_config.All():
-            return can_be_had
+            return there
         case model_config.Specific(versions):
-            return can_be_had & frozenset(versions)
+            return (sound | serving) & frozenset(versions)
 
 
 def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.History, now: float) -> Step:
@@ -79,14 +88,17 @@ def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.Histo
         return Step(f"waiting for a restart of the model server: {history.suspect}", suspect=history.suspect)
     if not seen.reachable:
         return Step(f"waiting for the model server: {seen.message}")
-    if hung := _hung(seen, history, now):
-        return Step(f"the model server must be restarted: {hung}", suspect=hung)
+    if reason := _overdue(seen, history, now):
+        hung = _hung(seen, history, now) or history.trying
+        return Step(f"the model server must be restarted: {reason}", suspect=reason, hung=hung)
     if history.in_flight_since is not None:
         return Step("waiting for the model server to answer a reload")
     entries = {one.model.name: _entry(one, seen, history, now) for one in wanted}
-    target, waits = _admit(entries, seen, history, now)
+    admitted, waits = _admit(entries, seen, history, now)
+    target, held = _one_doubtful(admitted, history)
     if history.pushed is None or _differs(target, history.pushed):
         return Step(_describe(target, history.pushed), push=target)
+    waits += held
     waits += [
         f"{name}: version {version} is {seen.state(name, version) or 'not known to the server yet'}"
         for name, served in sorted(target.items())
@@ -110,7 +122,7 @@ def _entry(wanted: Wanted, seen: memory.Seen, history: memory.History, now: floa
     current = _current(name, seen, history)
     failed = {version for version in current if _failed_since_added(name, version, history)}
     available = {version for version in current if seen.state(name, version) == "AVAILABLE"}
-    target = wanted_versions(wanted, history, now)
+    target = wanted_versions(wanted, seen, history, now)
     kept = current - failed
     versions = target if target and target <= available else kept | target
     return memory.Served(versions, _labels(wanted.model, versions, available, history))
@@ -120,7 +132,13 @@ def _current(name: str, seen: memory.Seen, history: memory.History) -> frozenset
     """Return the versions the server is believed to have been asked for."""
     if history.pushed is not None:
         return history.pushed[name].versions if name in history.pushed else frozenset()
-    return frozenset(v for v, found in seen.models.get(name, {}).items() if found.state in {"START", "LOADING", "AVAILABLE"})
+    return frozenset(v for v, found in seen.models.get(name, {}).items() if found.state in memory.ASPIRED)
+
+
+def _serving(name: str, seen: memory.Seen, history: memory.History) -> frozenset[int]:
+    """Return the versions that are AVAILABLE because we asked for them; an agent that hasn't asked yet takes what there is."""
+    available = frozenset(version for version, found in seen.models.get(name, {}).items() if found.state == "AVAILABLE")
+    return frozenset(version for version in available if not history.added or (name, version) in history.added)
 
 
 def _failed_since_added(name: str, version: int, history: memory.History) -> bool:
@@ -136,7 +154,7 @@ def _held_back(wanted: Wanted, version: int, history: memory.History, now: float
         return False  # never failed, or on trial again
     if failure.fingerprint != wanted.fingerprints.get(version):
         return now < failure.at + 2 * memory.STALE_SECONDS  # its files have changed: no back-off, but let the old life end
-    again = memory.retry_at(failure)
+    again = failures.retry_at(failure)
     return again is None or now < again
 
 
@@ -171,22 +189,42 @@ def _admit(
             waits.append(f"{name}: waiting for the model server to let go of it")
         else:
             new.append(name)
-    moving = [name for name in new if name not in history.loaded]
-    for name in new if not moving else moving[:1]:
+    sure = [name for name in new if name in history.loaded or not target]
+    for name in sure or new[:1]:
         target[name] = entries[name]
     waits += [f"{name}: waiting for its turn to be added" for name in new if name not in target]
     return target, waits
 
 
-def _hung(seen: memory.Seen, history: memory.History, now: float) -> str:
+def _one_doubtful(target: Mapping[str, memory.Served], history: memory.History) -> tuple[dict[str, memory.Served], list[str]]:
+    """Return ``target`` with one at most of the versions that the server may have died of, and that one alone."""
+    new = memory.keys(target) - memory.keys(history.pushed or {})
+    doubtful = sorted(new & history.doubtful)
+    is_quiet = not history.trying and new <= history.doubtful
+    held = set(doubtful[1:] if is_quiet else doubtful)
+    waits = [
+        f"{name}: version {version} waits to be loaded alone: the model server may have died of it" for name, version in held
+    ]
+    kept = {
+        name: dataclasses.replace(served, versions=frozenset(v for v in served.versions if (name, v) not in held))
+        for name, served in target.items()
+    }
+    return {name: served for name, served in kept.items() if served.versions}, waits
+
+
+def _overdue(seen: memory.Seen, history: memory.History, now: float) -> str:
+    """Say what takes longer than anything may, ``""`` if nothing does."""
     if history.in_flight_since is not None and now - history.in_flight_since > LOAD_SECONDS:
         return f"a reload has had no answer for {LOAD_SECONDS:.0f} s"
-    for name, served in sorted((history.pushed or {}).items()):
-        for version in sorted(served.versions):
-            state = seen.state(name, version)
-            if state in {"START", "LOADING"} and now - history.added.get((name, version), now) > LOAD_SECONDS:
-                return f"{name}: version {version} has been {state} for {LOAD_SECONDS:.0f} s"
+    for name, version in sorted(_hung(seen, history, now)):
+        return f"{name}: version {version} has been {seen.state(name, version)} for {LOAD_SECONDS:.0f} s"
     return ""
+
+
+def _hung(seen: memory.Seen, history: memory.History, now: float) -> frozenset[failures.Key]:
+    """Return the versions whose load takes longer than a load may."""
+    loading = {key for key in memory.keys(history.pushed or {}) if seen.state(*key) in {"START", "LOADING"}}
+    return frozenset(key for key in loading if now - history.added.get(key, now) > LOAD_SECONDS)
 
 
 def _differs(target: Mapping[str, memory.Served], pushed: Mapping[str, memory.Served]) -> bool:

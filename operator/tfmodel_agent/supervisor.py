@@ -38,6 +38,8 @@ def supervise(command: Sequence[str]) -> int:
     while not stopping:
         begin = time.monotonic()
         child = subprocess.Popen(command)  # noqa: S603 our own interpreter and module
+        if stopping:  # the signal came while the child was being made
+            child.terminate()
         code = child.wait()
         if stopping:
             break

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import json
 
 import prometheus_client
 from aiohttp import web
 
+from tfmodel_agent import body
 from tfmodel_agent.loop import Agent
-from tfmodel_serving import state
 
 MAX_WAIT_SECONDS = 300.0
 TOKEN_HEADER = "X-Drain-Token"  # noqa: S105 a header's name
@@ -37,14 +35,14 @@ def application(agent: Agent) -> web.Application:
 
     async def v1_state(request: web.Request) -> web.Response:
         """Answer with the state; with `If-None-Match` and `?wait=SECONDS`, when it is another one or the time is up."""
-        body, tag = tagged(agent.state)
+        text, tag = encoded()
         if request.headers.get("If-None-Match") == tag:
             await agent.wait_for_change(wait_seconds(request))
-            body, now = tagged(agent.state)
+            text, now = encoded()
             if now == tag:
                 return web.Response(status=304, headers={"ETag": tag})
             tag = now
-        return web.Response(text=body, content_type="application/json", headers={"ETag": tag})
+        return web.Response(text=text, content_type="application/json", headers={"ETag": tag})
 
     async def drain(request: web.Request) -> web.Response:
         """Take the pod out of its Services and answer when clients are gone; for the kubelet, which knows the token."""
@@ -55,12 +53,16 @@ def application(agent: Agent) -> web.Application:
         return web.Response(text=f"drained; {left} connections left\n")
 
     async def metrics(_: web.Request) -> web.Response:
-        body = prometheus_client.generate_latest(agent.metrics.registry)
-        return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
+        text = prometheus_client.generate_latest(agent.metrics.registry)
+        return web.Response(body=text, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 
-    def tagged(current: state.AgentState) -> tuple[str, str]:
-        body = json.dumps(state.to_dict(current), sort_keys=True)
-        return body, f'"{hashlib.sha256(body.encode()).hexdigest()[:16]}"'
+    last = (agent.state, body.encode(agent.state))
+
+    def encoded() -> tuple[str, str]:
+        nonlocal last
+        if last[0] is not agent.state:
+            last = (agent.state, body.encode(agent.state))
+        return last[1]
 
     def wait_seconds(request: web.Request) -> float:
         try:

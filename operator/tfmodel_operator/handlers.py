@@ -1,33 +1,31 @@
-"""kopf's part: watches that feed the store and the queue. No handler decides or calls anything.
+"""kopf's part: the watch of TFModels, which feeds the store. No handler decides or calls anything.
 
 Only `on.event` is used: it writes nothing to anybody's objects. Change handlers, timers, daemons and indices would add
-finalizers and annotations, or cost time that grows with the square of the number of objects.
+finalizers and annotations, or cost time that grows with the square of the number of objects. What we own is followed by our
+own reflectors: kopf's price per event is bearable for what people write, not for what controllers do.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from typing import Any
 
 import kopf
 
-from tfmodel_operator.api import labels
-from tfmodel_operator.cluster.store import Key, Store
-from tfmodel_operator.workqueue import WorkQueue
+from tfmodel_operator.api import kinds, labels
+from tfmodel_operator.cluster.backoff import Endless
+from tfmodel_operator.cluster.feed import Feed
 
-KINDS = {
-    "TFModel": (labels.GROUP, labels.VERSION, "tfmodels"),
-    "ConfigMap": ("", "v1", "configmaps"),
-    "Service": ("", "v1", "services"),
-    "Deployment": ("apps", "v1", "deployments"),
-    "Pod": ("", "v1", "pods"),
-}
+LOGIN_SECONDS = 1.0
+"""At least, between two logins: kopf logs in again as soon as an API server says 401, which one that starts may do."""
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
-    """kopf copies and compares every object for change handlers; there are none, and it costs a millisecond a Pod event."""
+    """kopf copies and compares every object for change handlers; there are none, and it costs a millisecond an event."""
 
     def build(self, *, body: Any, extra_fields: Any = None) -> Any:
         return {}
@@ -39,25 +37,39 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         pass
 
 
-def registry(store: Store, queue: WorkQueue[Key]) -> kopf.OperatorRegistry:
-    """Return kopf's registry with one handler per kind, and the login."""
+def registry(feed: Feed, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
+    """Return kopf's registry with the watch of TFModels, and the login.
+
+    Args:
+        relisted: Called when a watch has begun anew: what was deleted meanwhile is not told.
+    """
     handlers = kopf.OperatorRegistry()
-    for kind, resource in KINDS.items():
-        kopf.on.event(*resource, registry=handlers, id=f"feed-{kind.lower()}")(_feed(kind, store, queue))
-    kopf.on.login(registry=handlers)(login)
+
+    async def told(event: Any, **_: Any) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED":
+            feed.remove(kinds.MODEL, body)
+            return
+        metadata = body["metadata"]
+        if event["type"] is None and feed.store.model((metadata["namespace"], metadata["name"])) is not None:
+            relisted()
+        feed.upsert(kinds.MODEL, body)
+
+    kopf.on.event(labels.GROUP, labels.VERSION, kinds.MODEL.plural, registry=handlers, id="feed-tfmodel")(told)
+    kopf.on.login(registry=handlers, id="login")(_PatientLogin().log_in)
     return handlers
 
 
-def _feed(kind: str, store: Store, queue: WorkQueue[Key]) -> Any:
-    async def feed(event: Any, **_: Any) -> None:
-        body = dict(event["object"])
-        body.setdefault("metadata", {})
-        body["metadata"] = dict(body["metadata"])
-        key = store.remove(kind, body) if event["type"] == "DELETED" else store.upsert(kind, body)
-        if key is not None:
-            queue.add(key)
+class _PatientLogin:
+    """Logs in for kopf, which gives up for good when the same credentials come twice, and asks without a pause."""
 
-    return feed
+    def __init__(self) -> None:
+        self._last = float("-inf")
+
+    async def log_in(self, **kwargs: Any) -> kopf.ConnectionInfo:
+        await asyncio.sleep(max(0.0, self._last + LOGIN_SECONDS - time.monotonic()))
+        self._last = time.monotonic()
+        return login(**kwargs)
 
 
 def login(**kwargs: Any) -> kopf.ConnectionInfo:
@@ -80,29 +92,13 @@ def settings() -> kopf.OperatorSettings:
     configured.posting.enabled = False
     configured.persistence.diffbase_storage = _NoDiffBase()
     configured.queueing.idle_timeout = 0.2  # workers hold the object until then
-    configured.watching.chunk_size = 500
+    configured.watching.chunk_size = 250
     configured.watching.server_timeout = 300
     configured.watching.client_timeout = 330
+    configured.watching.inactivity_timeout = 75  # bookmarks come every minute
     configured.watching.connect_timeout = 10
     configured.networking.request_timeout = 30
     configured.networking.connect_timeout = 10
-    configured.networking.error_backoffs = _Endless()
+    configured.networking.error_backoffs = Endless(1.0, 10.0)  # the liveness probe is about us, not about the API server
     configured.scanning.disabled = True  # the CRD comes before us, and namespaces are named: nothing to look out for
-    for group, _, plural in KINDS.values():
-        if group != labels.GROUP:
-            configured.watching.label_selectors[kopf_selector(group, plural)] = labels.SERVER
     return configured
-
-
-def kopf_selector(group: str, plural: str) -> tuple[str, str] | str:
-    """Return how kopf names a resource in its settings."""
-    return (group, plural) if group else ("v1", plural)
-
-
-class _Endless:
-    """An API server that is away is waited for, however long; the liveness probe is about us, not about it."""
-
-    def __iter__(self) -> Iterator[float]:
-        yield from (1, 1, 2, 3, 5)
-        while True:
-            yield 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -15,12 +16,17 @@ class WorkQueue(Generic[K]):
     BACKOFF_SECONDS = (0.5, 60.0)
 
     def __init__(self) -> None:
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._ready: asyncio.Queue[K | None] = asyncio.Queue()
         self._queued: set[K] = set()
         self._running: set[K] = set()
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Return how many keys wait for a worker."""
+        return len(self._queued)
 
     def add(self, key: K) -> None:
         """Have ``key`` worked on as soon as a worker is free."""
@@ -47,18 +53,31 @@ class WorkQueue(Generic[K]):
         """Have a key whose work failed tried again after a delay that doubles each time; return it in seconds."""
         count = self._failures[key] = self._failures.get(key, 0) + 1
         first, last = self.BACKOFF_SECONDS
-        seconds = float(min(last, first * 2 ** (count - 1)))
+        seconds = min(last, first * 2.0 ** min(count - 1, 30)) * random.uniform(0.75, 1.0)  # noqa: S311 nothing secret
         self.add_after(key, seconds)
         return seconds
+
+    def retry_now(self) -> None:
+        """Have all keys whose work failed tried again at once: what they failed for is over."""
+        for key in self._failures:
+            self.add(key)
 
     def forget(self, key: K) -> None:
         """The work on ``key`` went well: the next failure is a first one."""
         self._failures.pop(key, None)
 
+    def close(self) -> None:
+        """Have no more work begun: workers end when they are through with what they are at."""
+        self._closed = True
+        self._ready.put_nowait(None)
+
     async def work(self, do: Callable[[K], Awaitable[None]]) -> None:
-        """Take keys and do their work until cancelled. What ``do`` raises ends the worker."""
+        """Take keys and do their work until the queue is closed. What ``do`` raises ends the worker."""
         while True:
             key = await self._ready.get()
+            if key is None or self._closed:
+                self._ready.put_nowait(None)  # for the next worker
+                return
             self._queued.discard(key)
             self._running.add(key)
             try:

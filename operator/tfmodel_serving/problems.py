@@ -12,13 +12,15 @@ import enum
 
 
 class Reason(enum.StrEnum):
-    """Why a version is not `Verified`, as conditions have it; a verified one has none."""
+    """Why a version can't be served, as conditions have it; all but the last two come with a verdict on its files."""
 
     NONE = ""
     INCOMPLETE = "VersionIncomplete"  # files are missing or still being written
     REJECTED = "VersionRejected"  # the model server would fail to load it, serve it wrongly, or be hurt by it
     WARMUP_INVALID = "WarmupInvalid"  # the warmup file would fail the load, or kill the model server
     WARMUP_MISSING = "WarmupMissing"  # warmup is Required and there is no file, or too few records
+    NO_VERSION_FOUND = "NoVersionFound"  # it is asked for, and has no directory
+    MODEL_LOAD_FAILED = "ModelLoadFailed"  # its files are good, and the model server ended its load with an error
 
 
 class Problem(Exception):

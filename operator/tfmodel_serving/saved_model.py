@@ -5,7 +5,7 @@ server would load a half copied one, call it AVAILABLE, and fail every request. 
 right is never refused; what is odd about it is a warning. Nothing here imports TensorFlow or runs anything from a model.
 
 One look: list (:mod:`.versions`, :mod:`.files`) → if nothing has changed since the look before, :mod:`.verify` once. Later
-looks at the same files cost their stats only.
+looks at the same files cost their stats only, and those of a version at rest not even that each time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from tfmodel_serving.problems import Missing, Problem, Reason, Unfinished, Unset
 
 MAX_EXTRA_VERSIONS = 64
 """Versions judged beyond those that a policy names; a volume may keep thousands of old ones."""
+QUIET_SECONDS = 10.0
+"""A verified version whose files have not changed for so long is at rest."""
 MESSAGE_CHARACTERS = 1000
 """Messages are cut to this length: names in a file may have a megabyte."""
 
@@ -74,6 +76,7 @@ class Look:
         directory: Its name as it is on disk (``00007`` is version 7).
         listing: Its files, or None if they can't be listed.
         since: When the files were first seen as they are, in monotonic seconds.
+        looked_at: When they were last looked at, in monotonic seconds.
         judged: The finding once the files have settled, whatever the patience; None before.
         is_curable: ``judged`` is a rejection that more bytes may end.
         hashes: Of its files, for the next digest.
@@ -83,6 +86,7 @@ class Look:
     finding: Finding
     since: float
     settings: Settings
+    looked_at: float = 0.0
     listing: files.Listing | None = None
     judged: Finding | None = None
     is_curable: bool = False
@@ -94,30 +98,49 @@ class Look:
         return self.listing.files if self.listing else None
 
 
-def look(model: model_config.Model, before: Mapping[int, Look], settings: Settings, now: float) -> dict[int, Look]:
+def look(
+    model: model_config.Model, before: Mapping[int, Look], settings: Settings, now: float, rest_seconds: float = 0.0
+) -> dict[int, Look]:
     """Look at the versions of ``model`` once: those its policy may want, and some more for people.
 
     Args:
         before: What this function returned the last time.
         now: Monotonic seconds.
+        rest_seconds: How long a version at rest isn't looked at again; that it is still there, is.
 
     Raises:
         SourceUnavailable: The base path is missing, no directory, not readable, or holds too much.
     """
     found = versions.list_versions(model.base_path).directories
     chosen = _chosen(found, model.version_policy)
-    return {version: look_at(model.base_path, found[version], before.get(version), settings, now) for version in chosen}
+    return {
+        version: look_at(model.base_path, found[version], before.get(version), settings, now, rest_seconds) for version in chosen
+    }
 
 
-def look_at(base_path: str, directory: str, before: Look | None, settings: Settings, now: float) -> Look:
+def look_at(
+    base_path: str, directory: str, before: Look | None, settings: Settings, now: float, rest_seconds: float = 0.0
+) -> Look:
     """Judge one version; a second look at unchanged files costs their stats only.
 
     Args:
         before: The look before this one, if there was one: without, the version is `Incomplete` at best.
         now: Monotonic seconds.
+        rest_seconds: See :func:`look`.
     """
     if before is not None and before.directory != directory:
         before = None
+    if before is not None and _is_at_rest(before, settings, now) and now - before.looked_at < rest_seconds:
+        return before
+    return dataclasses.replace(_look_at_files(base_path, directory, before, settings, now), looked_at=now)
+
+
+def _is_at_rest(before: Look, settings: Settings, now: float) -> bool:
+    is_verified = before.finding.verdict is Verdict.VERIFIED
+    return is_verified and before.settings == settings and now - before.since > QUIET_SECONDS
+
+
+def _look_at_files(base_path: str, directory: str, before: Look | None, settings: Settings, now: float) -> Look:
     try:
         listing = files.scan(base_path, directory)
     except Unsettled as problem:
@@ -131,7 +154,7 @@ def look_at(base_path: str, directory: str, before: Look | None, settings: Setti
         return dataclasses.replace(refused, finding=_with_patience(refused, now))
     if before is None or before.listing != listing:
         finding = dataclasses.replace(_first_finding(listing), size_bytes=listing.size)
-        return Look(directory, finding, now, settings, listing, hashes=before.hashes if before else {})
+        return Look(directory, finding, now, settings, listing=listing, hashes=before.hashes if before else {})
     is_judged = before.judged is not None and before.settings == settings
     settled = before if is_judged else _judge(before, listing, settings)
     return dataclasses.replace(settled, finding=_with_patience(settled, now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ class VersionState:
             such directory).
         state: The model server's own word (START LOADING AVAILABLE UNLOADING END), or ``""`` when it doesn't know the version.
         message: Why it is rejected, incomplete, or failed to load.
-        reason: Why it isn't verified, in one word (:class:`tfmodel_serving.problems.Reason`).
+        reason: The same in one word, one of those that conditions have (:class:`tfmodel_serving.problems.Reason`).
         digest: ``sha256:…`` of its files, or ``""`` while that isn't known.
         signatures: Names, at most :data:`MAX_NAMES`.
         warnings: What is odd about its files, and harmless; at most :data:`MAX_WARNINGS`.
@@ -73,6 +74,7 @@ class AgentState:
         suspect: Why the model server must be restarted; ``""`` if it needn't.
         step: The agent's next step and its reason, for people.
         settled: Nothing is left to do: the server serves what the files and the volume allow.
+        left_out: What this answer would have said as well, were there fewer models; ``""`` if it is whole.
     """
 
     pod_uid: str
@@ -83,6 +85,7 @@ class AgentState:
     config_message: str = ""
     server_message: str = ""
     suspect: str = ""
+    left_out: str = ""
     models: tuple[ModelState, ...] = ()
 
     def model(self, name: str) -> ModelState | None:
@@ -109,7 +112,29 @@ def clean_all(messages: Iterable[str], count: int, characters: int) -> tuple[str
 
 def to_dict(state: AgentState) -> dict[str, Any]:
     """Return ``state`` as JSON-ready values."""
-    return {"schema": SCHEMA, **dataclasses.asdict(state)}
+    return {"schema": SCHEMA, **_members(state, is_terse=False)}
+
+
+def to_json(state: AgentState | ModelState, *, is_terse: bool = False) -> str:
+    """Return the JSON text of a state, ASCII only.
+
+    Args:
+        is_terse: Leave out members that have their default, which :func:`from_dict` puts back.
+    """
+    head = {"schema": SCHEMA} if isinstance(state, AgentState) else {}
+    return json.dumps({**head, **_members(state, is_terse=is_terse)})
+
+
+def _members(value: Any, *, is_terse: bool) -> dict[str, Any]:
+    fields: dict[str, dataclasses.Field[Any]] = value.__dataclass_fields__  # dataclasses.fields() takes three times as long
+    members = ((name, getattr(value, name), field.default) for name, field in fields.items())
+    return {name: _plain(one, is_terse=is_terse) for name, one, default in members if not is_terse or one != default}
+
+
+def _plain(value: Any, *, is_terse: bool) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one, is_terse=is_terse) for one in value]
+    return _members(value, is_terse=is_terse) if dataclasses.is_dataclass(value) else value
 
 
 def from_dict(document: Any) -> AgentState:

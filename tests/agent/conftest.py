@@ -29,6 +29,7 @@ from tfmodel_serving import agent_config, model_config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+DRAIN_TOKEN = "known to the kubelet"  # noqa: S105
 T = TypeVar("T")
 
 
@@ -59,9 +60,11 @@ class Pod:
         flags += [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}", f"--model_config_file={self.directory}/boot.config"]
         self.server = self._launcher.start(flags, Constraints())
 
-    def start_agent(self) -> None:
+    def start_agent(self, drain_seconds: float = 20) -> None:
         command = [sys.executable, "-m", "tfmodel_agent", "work", f"--config={self.config}", f"--view={self.view}"]
         command += [f"--server=127.0.0.1:{self.grpc_port}", "--host=127.0.0.1", f"--port={self.agent_port}", "--pod-uid=test"]
+        command += [f"--client-port={port}" for port in (self.grpc_port, self.rest_port)]
+        command += [f"--drain-token={DRAIN_TOKEN}", f"--drain-seconds={drain_seconds}"]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "operator")}
         with (self.directory / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -139,6 +142,11 @@ class Pod:
     def wait_serving(self, *versions: int, name: str = "half", timeout: float = 20) -> None:
         """Wait until exactly these versions are AVAILABLE and nothing moves."""
         self.wait_for(f"{name} {versions}", lambda: self.available(name) == set(versions) and self.state()["settled"], timeout)
+
+    def reloads(self) -> list[str]:
+        """Return what each reload changed, in order."""
+        lines = [json.loads(line) for line in self.logs().splitlines() if line.startswith("{")]
+        return [line["change"] for line in lines if line["message"] == "Reloading the model server"]
 
     def logs(self) -> str:
         return (self.directory / "agent.log").read_text()

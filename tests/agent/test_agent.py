@@ -12,6 +12,7 @@ import pytest
 
 from tests import savedmodels
 from tests.agent.load import Load
+from tfmodel_serving import model_config
 from tfmodel_serving.model_config import All, Latest, Specific
 from tfmodel_serving.protos import serving_pb2
 
@@ -101,13 +102,29 @@ def test_a_killed_server_is_fed_again_all_at_once(pod):
         pod.wait_serving(1, name=name)
     pod.kill_server()
     pod.wait_for("not ready", lambda: pod.get("/readyz")[0] == 503)
-    before = pod.logs().count("Reloading the model server")
+    before = len(pod.reloads())
     pod.start_server()
     for name in ("half", "a", "b", "c"):
         pod.wait_serving(1, name=name)
     assert pod.get("/readyz")[0] == 200
     # Models that have loaded before are added together: not a reload for each.
-    assert pod.logs().count("Reloading the model server") - before <= 2
+    assert pod.reloads()[before:] == ["a: - -> {1}; b: - -> {1}; c: - -> {1}; half: - -> {1}"]
+
+
+def test_after_a_restart_what_failed_before_is_left_out_of_the_first_reload(pod):
+    graph = pod.put(1, name="bad") / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes().replace(b"AddV2", b"NoAdd"))  # verification can't know which kernels a server has
+    pod.put(1, name="good")
+    pod.serve(*(pod.model(name) for name in ("half", "bad", "good")))
+    pod.wait_serving(1, name="good")
+    pod.wait_for("bad to fail", lambda: pod.version(1, "bad").get("reason") == "ModelLoadFailed")
+    assert "NoAdd" in pod.version(1, "bad")["message"]
+    pod.kill_server()
+    pod.wait_for("the agent to miss it", lambda: pod.state()["server_message"])
+    before = len(pod.reloads())
+    pod.start_server()
+    pod.wait_for("good and half", lambda: pod.available("good") == pod.available("half") == {1})
+    assert pod.reloads()[before] == "good: - -> {1}; half: - -> {1}"
 
 
 def test_a_killed_agent_is_back_and_truthful_within_two_seconds(pod):
@@ -135,6 +152,31 @@ def test_a_rogue_reload_is_healed(pod):
     reload_by_somebody_else(pod)
     pod.wait_for("the model to go", lambda: pod.version(1).get("state") in {"UNLOADING", "END"})
     pod.wait_serving(1)
+
+
+def test_a_version_that_somebody_else_loads_goes(pod):
+    """In their reload it has another base path, where nothing is verified."""
+    pod.serve(pod.model(policy=Specific((1,))))
+    pod.wait_serving(1)
+    pod.put(2)
+    theirs = model_config.Model("half", str(pod.volume / "half"), Specific((1, 2)))
+    reload_by_somebody_else(pod, model_config.to_message([theirs]).SerializeToString())
+    pod.wait_for("their version", lambda: pod.version(2).get("state") == "AVAILABLE")
+    pod.wait_serving(1)
+    assert "tfmodel_agent_drifts_total 1.0" in pod.get("/metrics")[1]
+
+
+def test_writing_to_the_files_of_a_served_version_changes_nothing(pod):
+    pod.put(2)
+    pod.wait_serving(2)
+    with load(pod) as clients:
+        before = len(pod.reloads())
+        (pod.volume / "half/2/saved_model.pb").touch()
+        pod.wait_for("it to be noticed", lambda: pod.version(2)["warnings"], timeout=30)
+        assert pod.version(2)["verdict"] == "Verified"
+        pod.wait_for("it to be settled", lambda: not pod.version(2)["warnings"])
+        assert (pod.available(), pod.reloads()[before:]) == ({2}, [])
+    assert clients.failures == []
 
 
 def test_an_unusable_config_changes_nothing(pod):

@@ -5,19 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-import yaml
 
 from tests.api.conftest import ROOT, Operator
-from tests.cluster import EmbeddedCluster
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """An API server of its own: the tier's other operator would do the work."""
-    with EmbeddedCluster() as made:
-        made.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-        made.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        yield made
+def cluster(bare):
+    """One without the tier's other operator, which would do the work."""
+    return bare
 
 
 @pytest.fixture
@@ -27,13 +22,7 @@ def installed(cluster, namespace):
     def install(*values):
         rendered = cluster.helm("template", namespace, str(ROOT / "charts/tfmodel-operator"), "--namespace", namespace, "-s", "templates/rbac.yaml", *values)
         cluster.kubectl("apply", "-f", "-", input=rendered)
-        account = f"{namespace}-tfmodel-operator"
-        token = cluster.kubectl("-n", namespace, "create", "token", account).strip()
-        config = yaml.safe_load(cluster.kubeconfig.read_text())
-        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-        path = cluster.directory / f"{account}.kubeconfig"
-        path.write_text(json.dumps(config))
-        return path
+        return cluster.service_account_kubeconfig(namespace, f"{namespace}-tfmodel-operator")
 
     return install
 
@@ -42,6 +31,7 @@ def installed(cluster, namespace):
 def test_the_rights_suffice(cluster, tfmodel, namespace, installed, scope):
     values = ["--set", f"namespaces={{{namespace}}}"] if scope == "namespace" else []
     arguments = ["--namespace", namespace] if scope == "namespace" else []
+    arguments += ["--lease", f"{namespace}-tfmodel-operator"]
     running = Operator(cluster, *arguments, kubeconfig=installed(*values), name=f"operator-{namespace}")
     try:
         cluster.apply(tfmodel())
@@ -72,4 +62,4 @@ def test_an_operator_that_restarts_writes_nothing_that_is_so_already(cluster, tf
     finally:
         assert second.stop() == 0
     applied = [line for line in second.log.read_text().splitlines() if "Applying" in line and namespace in line]
-    assert [json.loads(line)["message"] for line in applied] == ["Applying Deployment"]
+    assert [json.loads(line)["objects"] for line in applied] == [["Deployment/half"]]

@@ -1,44 +1,26 @@
-"""What the API server refuses, and what it says then."""
+"""What the API server refuses and what it says then, what it adds, and how the schema explains itself."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+import yaml
 
+from tests import bad_specs, fields, schema
+from tests.api.conftest import ROOT
 from tests.cluster.errors import CommandFailed
 
-CLAIM = {"claimName": "models", "path": "half"}
+GOLDEN = sorted((ROOT / "tests/golden").glob("*/tfmodel.yaml"))
+SAMPLES = sorted((ROOT / "manifests/samples").glob("*.yaml"))
+MAX_BYTES = 200_000
 
 
-@pytest.mark.parametrize(
-    ("name", "spec", "says"),
-    [
-        pytest.param("half", {"source": {}}, "say where the model is: give source.persistentVolumeClaim", id="no source"),
-        pytest.param("half", {"source": {"persistentVolumeClaim": CLAIM, "image": {"reference": "a"}}}, 'unknown field "spec.source.image"', id="two sources"),
-        pytest.param("half", {"colour": "red"}, 'unknown field "spec.colour"', id="unknown field"),
-        pytest.param("half", {"source": {"persistentVolumeClaim": {"claimName": "m", "path": "a/../b"}}}, "write it without '..'", id="a path with .."),
-        pytest.param("half", {"source": {"persistentVolumeClaim": {"claimName": "m", "path": "/a"}}}, "leave out the leading '/'", id="absolute path"),
-        pytest.param("half", {"source": {"persistentVolumeClaim": {"claimName": "m", "path": "a\nb"}}}, "path may hold letters", id="a path with a newline"),
-        pytest.param("half", {"source": {"persistentVolumeClaim": {"claimName": "Models"}}}, "spec.source.persistentVolumeClaim.claimName", id="bad claim name"),
-        pytest.param("1half", {}, "starting with a letter", id="a name that no Service can have"),
-        pytest.param("half.model", {}, "lower case letters, digits and '-'", id="a name with a dot"),
-        pytest.param("h" * 53, {}, "at most 52", id="a long name"),
-        pytest.param("a--b", {}, "'--' marks names of our own", id="a name that becomes a model name of our own kind"),
-        pytest.param("half", {"modelName": "a/b"}, "spec.modelName", id="a model name that breaks URLs"),
-        pytest.param("half", {"modelName": "a--candidate"}, "must not contain '--'", id="a model name of our own kind"),
-        pytest.param("half", {"versionPolicy": {"latest": {}, "all": {}}}, "choose exactly one of latest, all and specific", id="two policies"),
-        pytest.param("half", {"versionPolicy": {}}, "choose exactly one of latest, all and specific", id="no policy"),
-        pytest.param("half", {"versionPolicy": {"specific": {"versions": []}}}, "spec.versionPolicy.specific.versions", id="no versions"),
-        pytest.param("half", {"versionPolicy": {"specific": {"versions": [0]}}}, "greater than or equal to 1", id="version 0"),
-        pytest.param("half", {"server": {"replicas": -1}}, "greater than or equal to 0", id="negative replicas"),
-        pytest.param("half", {"server": {"resources": {"limits": {"cpu": "much"}}}}, "spec.server.resources.limits.cpu", id="no quantity"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_refused_with_the_fix(cluster, tfmodel, name, spec, says):
+@pytest.mark.parametrize("bad", bad_specs.REFUSED, ids=str)
+def test_bad_input_is_refused_with_the_fix(cluster, tfmodel, bad):
     with pytest.raises(CommandFailed) as refused:
-        cluster.kubectl("apply", "-f", "-", input=json.dumps(tfmodel(name, **spec)))
-    assert says in str(refused.value)
+        cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(tfmodel(bad.name, **bad.spec)))
+    assert bad.says in str(refused.value)
 
 
 def test_model_name_cannot_be_changed_or_given_later(cluster, tfmodel):
@@ -59,8 +41,118 @@ def test_a_new_object_is_in_progress_until_the_operator_has_seen_it(cluster, tfm
     assert json.loads(created)["status"] == {"observedGeneration": -1}
 
 
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda path: path.parent.name)
+def test_the_tests_know_the_defaults(cluster, namespace, case):
+    body = yaml.safe_load(case.read_text())
+    body["metadata"] = {"name": body["metadata"]["name"], "namespace": namespace}
+    created = json.loads(cluster.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(body)))
+    assert created["spec"] == schema.defaulted(body)["spec"]
+
+
+def test_defaults_are_not_stored_where_they_follow_from_something_else(cluster, tfmodel):
+    created = json.loads(cluster.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(tfmodel())))
+    assert not {"image", "replicas", "parallelism", "batching", "accelerator"} & created["spec"]["server"].keys()
+
+
 def test_every_field_is_explained(cluster):
     explained = cluster.kubectl("explain", "tfmodel.spec", "--recursive")
-    for field in ("claimName", "numVersions", "versions", "replicas", "limits"):
-        assert field in explained
+    lines = {line.split()[0] for line in explained.splitlines() if line.strip()}
+    for leaf in fields.leaves():
+        assert leaf.rpartition(".")[2].removesuffix("[]") in lines
     assert "can't be changed" in cluster.kubectl("explain", "tfmodel.spec.modelName")
+    assert "--per_process_gpu_memory_fraction" in cluster.kubectl("explain", "tfmodel.spec.server.accelerator.memoryFraction")
+
+
+def test_the_schema_is_small(cluster):
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/tfmodels.serving.tfmodel.dev"
+    assert len(cluster.kubectl("get", "--raw", path)) < MAX_BYTES
+    assert schema.CRD.stat().st_size < MAX_BYTES
+
+
+def test_what_the_tests_change_fields_to_is_valid(cluster, namespace):
+    items = []
+    for number, leaf in enumerate(fields.leaves()):
+        for choice, body in enumerate(fields.changed(leaf)):
+            items.append({**body, "metadata": {"name": f"leaf-{number}-{choice}", "namespace": namespace}})
+    cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+
+
+LISTS = {
+    "env": (lambda who: {"pod": {"env": [{"name": who, "value": who}]}}, lambda server: [v["name"] for v in server["pod"]["env"]]),
+    "imagePullSecrets": (lambda who: {"pod": {"imagePullSecrets": [{"name": who}]}}, lambda server: [v["name"] for v in server["pod"]["imagePullSecrets"]]),
+    "resourceClaims": (
+        lambda who: {"pod": {"resourceClaims": [{"name": who, "resourceClaimName": who}]}},
+        lambda server: [v["name"] for v in server["pod"]["resourceClaims"]],
+    ),
+    "topologySpreadConstraints": (
+        lambda who: {"pod": {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": who, "whenUnsatisfiable": "ScheduleAnyway"}]}},
+        lambda server: [v["topologyKey"] for v in server["pod"]["topologySpreadConstraints"]],
+    ),
+    "extraArgs": (
+        lambda who: {"extraArgs": [{"a": "--num_tflite_pools=2", "b": "--mixed_precision=bfloat16"}[who]]},
+        lambda server: ["a" if "pools" in argument else "b" for argument in server["extraArgs"]],
+    ),
+    "labels": (lambda who: {"pod": {"labels": {who: who}}}, lambda server: list(server["pod"]["labels"])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_two_managers_share_a_list(cluster, tfmodel, namespace, name):
+    """Each sees to its own items, as server-side apply has it."""
+    make, read = LISTS[name]
+
+    def apply(who, server):
+        body = tfmodel("shared", server=server)
+        cluster.kubectl("apply", "--server-side", f"--field-manager={who}", "-f", "-", input=json.dumps(body))
+
+    def items():
+        return sorted(read(cluster.get("-n", namespace, "tfmodel", "shared")["spec"]["server"]))
+
+    apply("a", make("a"))
+    apply("b", make("b"))
+    assert items() == ["a", "b"]
+    apply("a", {})
+    assert items() == ["b"]
+
+
+def test_the_scale_subresource(cluster, tfmodel, namespace):
+    """An autoscaler reads it first: it must be there, or have been written once."""
+    cluster.apply(tfmodel("given", server={"replicas": 2}), tfmodel("unset"))
+    path = f"/apis/serving.tfmodel.dev/v1alpha1/namespaces/{namespace}/tfmodels/{{}}/scale"
+    assert json.loads(cluster.kubectl("get", "--raw", path.format("given")))["spec"]["replicas"] == 2
+    with pytest.raises(CommandFailed, match="does not exist"):
+        cluster.kubectl("get", "--raw", path.format("unset"))
+    cluster.kubectl("-n", namespace, "scale", "tfmodel/unset", "--replicas=3")
+    assert cluster.get("-n", namespace, "tfmodel", "unset")["spec"]["server"]["replicas"] == 3
+
+
+def test_columns(cluster, tfmodel, namespace):
+    cluster.apply(tfmodel("columns", versionPolicy={"latest": {"numVersions": 2}}))
+    status = {
+        "observedGeneration": 1, "promotedVersion": 7,
+        "conditions": [{"type": "Ready", "status": "False", "reason": "WaitingForPods", "message": "m", "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        "server": {"name": "columns", "image": "i", "pods": "1/2", "accelerator": "1 nvidia.com/gpu"},
+    }  # fmt: skip
+    cluster.kubectl("-n", namespace, "patch", "tfmodel/columns", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    def shown(*wide):
+        return [line.split() for line in cluster.kubectl("-n", namespace, "get", "ml", "columns", *wide).splitlines()]
+
+    def expected():
+        """An operator may have written the status meanwhile."""
+        seen = cluster.get("-n", namespace, "tfmodel", "columns")["status"]
+        server, ready = seen["server"], next(c for c in seen["conditions"] if c["type"] == "Ready")
+        narrow = ["columns", ready["status"], str(seen.get("promotedVersion", "")), server["pods"], ready["reason"]]
+        return [part for part in narrow if part], [server["name"], server["image"], *server.get("accelerator", "").split()]
+
+    def agree():
+        (narrow, wide), row = expected(), shown("-o", "wide")[1]
+        return row[: len(narrow)] == narrow and row[len(narrow) + 1 :] == [*wide, '{"latest":{"numVersions":2}}']
+
+    assert shown()[0] == ["NAME", "READY", "VERSION", "PODS", "REASON", "AGE"]
+    assert shown("-o", "wide")[0][6:] == ["SERVER", "IMAGE", "ACCELERATOR", "POLICY"]
+    cluster.wait_for("the row to show the status", agree, timeout=20)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_samples_are_admitted(cluster, namespace, sample):
+    cluster.kubectl("-n", namespace, "create", "--dry-run=server", "--validate=strict", "-f", str(sample))

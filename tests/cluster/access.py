@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from tests.cluster import binaries
 from tests.cluster.cache import run
 from tests.cluster.errors import CommandFailed, WaitTimeout
@@ -59,6 +61,18 @@ class Access:
     def helm(self, *arguments: str, timeout: float | None = 600) -> str:
         """Run helm as administrator and return its stdout; errors as with ``kubectl``."""
         return run([str(binaries.helm()), *arguments], timeout=timeout, env=self.environment())
+
+    def service_account_kubeconfig(self, namespace: str, account: str) -> Path:
+        """Write a kubeconfig with a token of a service account, good for a day, and with its namespace; return its path."""
+        token = self.kubectl("-n", namespace, "create", "token", account, "--duration=24h").strip()
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+        for context in config["contexts"]:
+            context["context"]["namespace"] = namespace
+        path = self.directory / f"{namespace}-{account}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(config))
+        return path
 
     def wait_for(self, description: str, predicate: Callable[[], T], timeout: float = 60, *,
                  done: Callable[[T], object] = bool) -> T:

@@ -26,7 +26,7 @@ from typing import Any, Literal, Self
 from tests.cluster import binaries, images, leftovers, prerequisites, runtime
 from tests.cluster.access import Access
 from tests.cluster.cache import cache_dir, locked, say
-from tests.cluster.controlplane import ControlPlane, fake_node, free_ports, serving_names
+from tests.cluster.controlplane import FAKE_POD_CIDR, ControlPlane, fake_node, free_ports, serving_names
 from tests.cluster.errors import ClusterError, ComponentFailed, WaitTimeout
 from tests.cluster.network import Network, free_slot
 from tests.cluster.node import Node, make_cgroup, remove_cgroup
@@ -282,7 +282,7 @@ class EmbeddedCluster(Access):
             return ControlPlane(self.directory, network.node_ip, 6443, (2379, 2380), network.pod_cidr, network.service_cidr,
                                 16, policy)
         port, client, peer = free_ports(3)
-        return ControlPlane(self.directory, LOOPBACK, port, (client, peer), "10.244.0.0/16", "10.96.0.0/16", 24, policy)
+        return ControlPlane(self.directory, LOOPBACK, port, (client, peer), FAKE_POD_CIDR, "10.96.0.0/16", 24, policy)
 
     def _start_containerd(self, node: Node, used: bool) -> None:
         engine = runtime.Runtime(self.components.sandbox)

@@ -12,6 +12,10 @@ import yaml
 from tests.cluster import binaries
 from tests.cluster.certificates import Certificates
 
+FAKE_POD_CIDR = "10.244.0.0/16"
+"""Addresses of pods on nodes that aren't there: nothing is behind them, unless somebody plays it."""
+PODS_PER_FAKE_NODE = 250
+
 
 @dataclass(frozen=True)
 class ControlPlane:
@@ -65,6 +69,9 @@ class ControlPlane:
                 f"--bind-address={self.address}", f"--advertise-address={self.address}", f"--secure-port={self.port}",
                 f"--service-cluster-ip-range={self.service_cidr}", "--authorization-mode=Node,RBAC",
                 "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
+                # Debian's etcd 3.4 can't serve streamed lists; refused outright, clients list at once instead of trying
+                # again with growing delays (kwok saw its first pods after up to 20 s).
+                "--feature-gates=WatchList=false",
                 f"--client-ca-file={certificates.certificate('ca')}",
                 f"--tls-cert-file={certificates.certificate('serving')}",
                 f"--tls-private-key-file={certificates.key('serving')}",
@@ -123,9 +130,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def fake_node(number: int) -> dict[str, object]:
-    """Return a Node for kwok to play: 64 CPUs, 256 GiB, 250 pods."""
+    """Return a Node for kwok to play: 64 CPUs, 256 GiB."""
     name = f"kwok-{number}"
-    capacity = {"cpu": "64", "memory": "256Gi", "pods": "250", "ephemeral-storage": "1Ti"}
+    capacity = {"cpu": "64", "memory": "256Gi", "pods": str(PODS_PER_FAKE_NODE), "ephemeral-storage": "1Ti"}
     labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "type": "kwok"}
     return {"apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},

@@ -6,14 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tfmodel_serving import model_config
+from tfmodel_operator.api import labels, rules, server_spec
+from tfmodel_operator.api.rules import InvalidSpec
+from tfmodel_serving import model_config, warmup
 
-DEFAULT_REPLICAS = 1
-"""Not a default in the schema: a replicas field that Git leaves to an autoscaler must not come back as 1."""
-
-
-class InvalidSpec(ValueError):
-    """A spec that can't be acted on although the API server let it in; the message says what to change."""
+__all__ = ["Claim", "InvalidSpec", "TFModel", "parse"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,21 +25,22 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Server:
-    """How the model servers are run.
+class Warmup:
+    """What is asked of a version's warm-up file."""
 
-    Args:
-        resources: As in a container.
-    """
-
-    image: str
-    replicas: int
-    resources: Mapping[str, Any]
+    policy: warmup.Policy
+    min_records: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TFModel:
-    """One TFModel. ``generation`` counts changes of spec; ``status`` is the stored one."""
+    """One TFModel.
+
+    Args:
+        generation: Counts changes of spec.
+        version_labels: Label to version.
+        upgrade: Its pods are to follow this operator's version at once.
+    """
 
     namespace: str
     name: str
@@ -51,7 +49,10 @@ class TFModel:
     model_name: str
     source: Claim
     version_policy: model_config.VersionPolicy
-    server: Server
+    version_labels: Mapping[str, int]
+    warmup: Warmup
+    server: server_spec.Server
+    upgrade: bool = False
 
 
 def parse(body: Mapping[str, Any]) -> TFModel:
@@ -62,33 +63,38 @@ def parse(body: Mapping[str, Any]) -> TFModel:
     """
     metadata = body["metadata"]
     try:
-        spec = body["spec"]
-        claim = spec["source"]["persistentVolumeClaim"]
-        source = Claim(claim["claimName"], claim.get("path", "").strip("/"))
-        server = spec.get("server", {})
-        model = TFModel(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            generation=metadata["generation"],
-            model_name=spec.get("modelName", metadata["name"]),
-            source=source,
-            version_policy=_policy(spec.get("versionPolicy", {"latest": {}})),
-            server=Server(server["image"], server.get("replicas", DEFAULT_REPLICAS), server.get("resources", {})),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidSpec(f"spec lacks {error}: apply the CRD of this operator's version, then the TFModel again") from error
-    if ".." in model.source.path.split("/"):
-        raise InvalidSpec("spec.source.persistentVolumeClaim.path must stay on the claim; write it without '..'")
-    return model
+        rules.check(metadata["name"], body["spec"])
+        return _parse(metadata, body["spec"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InvalidSpec):
+            raise
+        said = f"lacks {error}" if isinstance(error, KeyError) else f"is not as its schema says: {error}"
+        raise InvalidSpec(f"spec {said}: apply the CRD of this operator's version, then the TFModel again") from error
+
+
+def _parse(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> TFModel:
+    claim = spec["source"]["persistentVolumeClaim"]
+    return TFModel(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        model_name=spec.get("modelName", metadata["name"]),
+        source=Claim(claim["claimName"], claim["path"].strip("/")),
+        version_policy=_policy(spec.get("versionPolicy", {"latest": {"numVersions": 1}})),
+        version_labels=dict(spec.get("versionLabels", {})),
+        warmup=Warmup(warmup.Policy(spec["warmup"]["policy"]), spec["warmup"]["minRecords"]),
+        server=server_spec.parse(spec["server"]),
+        upgrade=(metadata.get("annotations") or {}).get(labels.UPGRADE) == "now",
+    )
 
 
 def _policy(policy: Mapping[str, Any]) -> model_config.VersionPolicy:
     match dict(policy):
-        case {"all": _}:
+        case {"all": _, **others} if not others:
             return model_config.All()
-        case {"specific": {"versions": versions}}:
+        case {"specific": {"versions": versions}, **others} if not others:
             return model_config.Specific(tuple(sorted(versions)))
-        case {"latest": latest}:
-            return model_config.Latest(latest.get("numVersions", 1))
+        case {"latest": {"numVersions": count}, **others} if not others:
+            return model_config.Latest(count)
     raise InvalidSpec("spec.versionPolicy: choose exactly one of latest, all and specific")

@@ -2,114 +2,170 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tfmodel_operator.api import labels
-from tfmodel_operator.cluster import errors
+from tfmodel_operator.api import kinds, labels
+from tfmodel_operator.api.kinds import Key
+from tfmodel_operator.cluster import compare, errors
 from tfmodel_operator.cluster.client import ApiClient
-from tfmodel_operator.cluster.store import Children, Key, Store, key_of
+from tfmodel_operator.cluster.store import Body, Store, version
+from tfmodel_operator.cluster.strangers import Strangers
+from tfmodel_operator.cluster.trim import trimmed
 
 APPLIED = f"{labels.GROUP}/applied-hash"
 """Annotation: of the manifest last applied. Without it a field that left the manifest while we were down would stay."""
+PARTS = ("metadata", "spec", "data")
 
 log = logging.getLogger(__name__)
+Manifest = Mapping[str, Any]
 
 
 class Applier:
-    """Applies manifests; remembers how the API server normalised each, which is only ever an optimisation."""
+    """Applies plans; remembers what it found to be in place, which is only ever an optimisation."""
 
-    def __init__(self, client: ApiClient, store: Store) -> None:
+    def __init__(self, client: ApiClient, store: Store, strangers: Strangers) -> None:
         self._client = client
         self._store = store
-        self._normalised: dict[Key, dict[str, tuple[str, Any]]] = {}
+        self._strangers = strangers
+        self._in_place: dict[Key, dict[tuple[str, str], tuple[str, Body]]] = {}
 
-    async def apply(self, manifest: Mapping[str, Any], children: Children) -> dict[str, Any]:
-        """Make the object ``manifest`` describes be so, unless it is; return it.
+    def missing(self, objects: Iterable[Manifest]) -> bool:
+        """Tell whether a child doesn't exist, or has lost its owner: what happens when the owner is deleted."""
+        return any(live is None or not _is_controlled(live, one) for one in objects for live in [self._store.find(one)])
+
+    async def apply(self, objects: Sequence[Manifest], key: Key) -> None:
+        """Make all ``objects`` be so, in their order, and delete those of ``key`` that aren't among them.
+
+        If more than the Deployment is to be written, it is tried before anything is: it has most of what only the API
+        server can judge.
 
         Raises:
-            ForeignObject: An object of that name exists and isn't ours.
-            ApiError: See there.
+            ForeignObject: An object of the name exists and isn't ours.
+            Leftover: An object of the name will be gone in a moment.
+            ApiError: See there; Rejected is for the user to mend.
         """
-        desired = _marked(manifest)
-        live = children.like(desired)
-        if live is not None and self._is_so(live, desired):
-            return live
-        _refuse_foreign(live or await self._find(desired), desired)
-        log.info("Applying %s", desired["kind"], extra=_fields(desired))
-        applied = await self._client.apply(desired)
-        key = self._store.upsert(desired["kind"], applied)
-        if key is not None:
-            self._normalised.setdefault(key, {})[desired["kind"]] = (_digest(desired), project(applied, desired))
-        return applied
+        desired = [_marked(one) for one in objects]
+        pending = [one for one in desired if not self._is_in_place(one, key)]
+        for one in pending:
+            await self._refuse_foreign(one, key)
+        if len(pending) > 1:
+            for one in pending:
+                if one["kind"] == kinds.DEPLOYMENT.name:
+                    await self._client.apply(one, dry_run=True)
+        if pending:
+            log.info("Applying", extra={"objects": ["/".join(_name(one)) for one in pending]})
+        for one in pending:
+            await self._write(one, key)
+        await self._prune(desired, key)
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a server that is gone."""
-        self._normalised.pop(key, None)
+        self._in_place.pop(key, None)
 
-    def _is_so(self, live: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
-        digest = _digest(desired)
-        if live["metadata"].get("annotations", {}).get(APPLIED) != digest:
+    async def _write(self, desired: Manifest, key: Key) -> None:
+        applied = await self._client.apply(desired)
+        self._store.upsert(desired["kind"], applied, ours=True)
+        # What the API server made of it is right, even where it reads differently: it knows better what is equal.
+        stored = self._store.find(desired)
+        is_newest = stored is not None and version(stored) == version(applied)
+        self._remember(desired, key, stored if stored is not None and is_newest else trimmed(desired["kind"], applied))
+
+    async def _prune(self, desired: Sequence[Manifest], key: Key) -> None:
+        wanted = {(one["kind"], one["metadata"]["name"]) for one in desired}
+        surplus = [
+            body
+            for body in self._store.children(key).owned
+            if (body["kind"], body["metadata"]["name"]) not in wanted and _is_controlled(body, desired[0])
+        ]
+        for body in surplus:
+            log.info("Deleting what is not wanted any more", extra={"objects": ["/".join(_name(body))]})
+            try:
+                await self._client.delete(kinds.BY_NAME[body["kind"]], body)
+            except (errors.NotFound, errors.Conflict):
+                continue  # gone, or changed: the watch tells, and we look again
+
+    def _is_in_place(self, desired: Manifest, key: Key) -> bool:
+        live = self._store.find(desired)
+        if live is None or live["metadata"].get("annotations", {}).get(APPLIED) != _digest(desired):
             return False
-        key = key_of(desired["kind"], desired)
-        remembered = self._normalised.get(key, {}).get(desired["kind"]) if key else None
-        return project(live, desired) == desired or remembered == (digest, project(live, desired))
+        digest, seen = self._in_place.get(key, {}).get(_name(desired), ("", None))
+        if digest != _digest(desired) or not _same(live, seen):
+            if not compare.holds(live, desired):
+                return False
+            self._remember(desired, key, live)
+        return True
 
-    async def _find(self, desired: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the object that has the name already: one without our label isn't in the store."""
-        metadata = desired["metadata"]
-        try:
-            return await self._client.get(desired["kind"], desired["apiVersion"], metadata["namespace"], metadata["name"])
-        except errors.NotFound:
-            return None
+    def _remember(self, desired: Manifest, key: Key, live: Body) -> None:
+        self._in_place.setdefault(key, {})[_name(desired)] = (_digest(desired), live)
+
+    async def _refuse_foreign(self, desired: Manifest, key: Key) -> None:
+        """Raise if the name is somebody else's.
+
+        Ours is what the TFModel controls, and what an earlier TFModel of the name left behind (``--cascade=orphan``).
+        """
+        live, kind, metadata = self._store.find(desired), kinds.BY_NAME[desired["kind"]], desired["metadata"]
+        if live is None:
+            since = self._store.absent_since(key)
+            if not await self._strangers.has(kind, metadata["namespace"], metadata["name"], since):
+                return
+        elif _is_controlled(live, desired) or _was_left_behind(live, desired):
+            return
+        elif _is_dying(live, desired):
+            raise errors.Leftover(
+                f"{kind.name} {metadata['name']} belongs to a deleted TFModel of this name and is about to go with it"
+            )
+        raise errors.ForeignObject(
+            f"{kind.name} {metadata['name']} exists already and was not made by this operator: "
+            "delete it, or give the TFModel another name"
+        )
 
 
-def _refuse_foreign(live: Mapping[str, Any] | None, desired: Mapping[str, Any]) -> None:
-    """Server-side apply would take over whatever has the name; what isn't ours is left alone.
+def _controllers(live: Body) -> list[tuple[str, str, str]]:
+    owners = live["metadata"].get("ownerReferences", [])
+    return [(owner["kind"], owner["name"], owner["uid"]) for owner in owners if owner.get("controller")]
 
-    Ours is what the TFModel controls, and what an earlier TFModel of the name left behind (``--cascade=orphan``).
-    """
-    if live is None:
-        return
-    owners = [owner["uid"] for owner in live["metadata"].get("ownerReferences", []) if owner.get("controller")]
+
+def _owner(desired: Manifest) -> tuple[str, str, str]:
+    owner = desired["metadata"]["ownerReferences"][0]
+    return owner["kind"], owner["name"], owner["uid"]
+
+
+def _is_controlled(live: Body, desired: Manifest) -> bool:
+    return _controllers(live) == [_owner(desired)]
+
+
+def _is_dying(live: Body, desired: Manifest) -> bool:
+    """Tell whether it is a TFModel's of the same name and another UID: that one no longer exists."""
+    return [controller[:2] for controller in _controllers(live)] == [_owner(desired)[:2]]
+
+
+def _was_left_behind(live: Body, desired: Manifest) -> bool:
     marks = live["metadata"].get("labels", {})
-    left_behind = all(marks.get(key) == value for key, value in desired["metadata"]["labels"].items())
-    if owners == [desired["metadata"]["ownerReferences"][0]["uid"]] or (not owners and left_behind):
-        return
-    raise errors.ForeignObject(
-        f"{desired['kind']} {desired['metadata']['name']} exists already and was not made by this operator: "
-        "delete it, or give the TFModel another name"
-    )
+    return not _controllers(live) and all(marks.get(key) == value for key, value in desired["metadata"]["labels"].items())
 
 
-def _digest(desired: Mapping[str, Any]) -> str:
+def _same(live: Body, seen: Body | None) -> bool:
+    """Tell whether two states of an object differ in nothing that could be ours."""
+    if seen is None:
+        return False
+    return all(live.get(part) is seen.get(part) or _without_version(live, part) == _without_version(seen, part) for part in PARTS)
+
+
+def _without_version(body: Body, part: str) -> Any:
+    return {**body[part], "resourceVersion": ""} if part == "metadata" else body.get(part)
+
+
+def _name(manifest: Manifest) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+def _digest(desired: Manifest) -> str:
     return str(desired["metadata"]["annotations"][APPLIED])
 
 
-def project(live: Any, shape: Any) -> Any:
-    """Return ``live`` reduced to the members ``shape`` has; list items with a name are matched by it, others by position.
-
-    What others added to the object (defaults, injected containers) is thereby left out of the comparison.
-    """
-    if isinstance(shape, Mapping) and isinstance(live, Mapping):
-        return {key: project(live[key], value) for key, value in shape.items() if key in live}
-    if isinstance(shape, list) and isinstance(live, list):
-        named = {item["name"]: item for item in live if isinstance(item, Mapping) and "name" in item}
-        if shape and all(isinstance(item, Mapping) and item.get("name") in named for item in shape):
-            return [project(named[item["name"]], item) for item in shape]
-        return [project(found, item) for found, item in zip(live, shape, strict=False)] + live[len(shape) :]
-    return live
-
-
-def _marked(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+def _marked(manifest: Manifest) -> dict[str, Any]:
     metadata = dict(manifest["metadata"])
-    metadata["annotations"] = {**metadata.get("annotations", {}), APPLIED: digest}
+    metadata["annotations"] = {**metadata.get("annotations", {}), APPLIED: compare.digest(manifest)}
     return {**manifest, "metadata": metadata}
-
-
-def _fields(manifest: Mapping[str, Any]) -> dict[str, str]:
-    return {"namespace": manifest["metadata"]["namespace"], "object": manifest["metadata"]["name"]}

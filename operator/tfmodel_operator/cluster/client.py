@@ -1,4 +1,4 @@
-"""A thin client of the API server over dicts: get, server-side apply, status. One connection pool, a rate limit.
+"""A thin client of the API server over dicts: get, list, watch, server-side apply. One connection pool, a rate limit.
 
 The generated clients cost two to three times as much per call and turn everything into objects and back; nothing here needs
 more than an HTTP session.
@@ -6,7 +6,7 @@ more than an HTTP session.
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
 import json
 import ssl
 import time
@@ -15,14 +15,19 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from tfmodel_operator.api import labels
+from tfmodel_operator.api import kinds
 from tfmodel_operator.cluster import errors
+from tfmodel_operator.cluster.rate_limit import RateLimit
 
 FIELD_MANAGER = "tfmodel-operator"
-PLURALS = {"ConfigMap": "configmaps", "Service": "services", "Deployment": "deployments", "Pod": "pods", "TFModel": "tfmodels"}
-API_VERSIONS = {"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1", "Pod": "v1", "TFModel": labels.API_VERSION}
-PAGE = 500
-TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
+APPLY = "application/apply-patch+yaml"
+"""JSON is YAML."""
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PAGE = 250
+CONNECT_SECONDS = 10.0
+TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=CONNECT_SECONDS)
+# Compressing costs API server and us more time than the network saves.
+HEADERS = {"User-Agent": FIELD_MANAGER, "Accept-Encoding": "identity", "Accept": "application/json"}
 
 
 class Credentials(Protocol):
@@ -36,14 +41,36 @@ class Credentials(Protocol):
     def as_http_headers(self) -> dict[str, str]: ...
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list. ``resource_version`` is the whole list's: as of when it is true."""
+
+    items: list[dict[str, Any]]
+    resource_version: str
+
+
 class ApiClient:
-    """Reads and writes objects. ``credentials`` is asked again on 401 and every five minutes: projected tokens rotate."""
+    """Reads and writes objects. ``credentials`` is asked again on 401 and every five minutes: projected tokens rotate.
+
+    Args:
+        counted: Called with verb and HTTP status code (0: no answer) of every request.
+
+    Attributes:
+        may_write: Asked right before every write.
+    """
 
     REFRESH_SECONDS = 300.0
 
-    def __init__(self, credentials: Callable[[], Credentials], *, qps: float = 50.0, burst: int = 100) -> None:
+    def __init__(
+        self,
+        credentials: Callable[[], Credentials],
+        limit: RateLimit,
+        counted: Callable[[str, int], None] = lambda verb, code: None,
+    ) -> None:
         self._credentials = credentials
-        self._limit = _RateLimit(qps, burst)
+        self._limit = limit
+        self._counted = counted
+        self.may_write: Callable[[], bool] = lambda: True
         self._session: aiohttp.ClientSession | None = None
         self._current: Credentials | None = None
         self._refreshed = 0.0
@@ -52,33 +79,68 @@ class ApiClient:
         if self._session:
             await self._session.close()
 
-    async def get(self, kind: str, api_version: str, namespace: str, name: str) -> dict[str, Any]:
+    async def get(self, kind: kinds.Kind, namespace: str, name: str) -> dict[str, Any]:
         """Return an object.
 
         Raises:
             NotFound: There is none.
             Unavailable: No usable answer.
         """
-        return await self._request("GET", path(kind, api_version, namespace, name))
+        return await self._call("GET", "get", kind.path(namespace, name))
 
-    async def list(self, kind: str, namespace: str | None, selector: str = "") -> AsyncIterator[dict[str, Any]]:
-        """Yield all objects of a kind, in one namespace or in all, page by page.
+    async def list(
+        self, kind: kinds.Kind, namespace: str | None, selector: str = "", *, metadata_only: bool = False
+    ) -> AsyncIterator[Page]:
+        """Yield all objects of a kind, in one namespace or in all, page by page, all as of the same moment.
 
         Raises:
             ApiError: The API server doesn't answer, doesn't know the kind, or doesn't let us; the message says which.
         """
-        root = f"/apis/{API_VERSIONS[kind]}" if "/" in API_VERSIONS[kind] else f"/api/{API_VERSIONS[kind]}"
-        scope = f"/namespaces/{namespace}" if namespace else ""
-        params = {"limit": str(PAGE), "labelSelector": selector}
+        params = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        headers = {"Accept": METADATA_ONLY} if metadata_only else {}
         while True:
-            page = await self._request("GET", f"{root}{scope}/{PLURALS[kind]}", params=params)
-            for item in page["items"]:
-                yield {"apiVersion": API_VERSIONS[kind], "kind": kind, **item}  # items of a list don't carry them
-            params["continue"] = page["metadata"].get("continue", "")
-            if not params["continue"]:
+            found = await self._call("GET", "list", kind.path(namespace), params=params, headers=headers)
+            yield Page(found["items"] or [], found["metadata"]["resourceVersion"])
+            if not (token := found["metadata"].get("continue")):
                 return
+            params["continue"] = token
 
-    async def apply(self, manifest: Mapping[str, Any], *, subresource: str = "") -> dict[str, Any]:
+    async def watch(
+        self, kind: kinds.Kind, namespace: str | None, selector: str, since: str, *, seconds: int, inactivity_seconds: float
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield (type, object) of every event after ``since``, bookmarks included, until the API server ends the watch.
+
+        Args:
+            seconds: After which it is asked to do that.
+            inactivity_seconds: Without a byte, after which the connection counts as dead. Bookmarks come every minute.
+
+        Raises:
+            Gone: ``since`` is too long ago.
+            Silent: The connection counts as dead.
+            ApiError: No (further) answer.
+        """
+        params = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": since, "timeoutSeconds": str(seconds)}
+        params |= {"labelSelector": selector} if selector else {}
+        patience = aiohttp.ClientTimeout(
+            total=seconds + CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=inactivity_seconds
+        )
+        url, rest = kind.path(namespace), b""
+        session, headers = self._connected()
+        try:
+            async with session.get(url, params=params, headers=headers, timeout=patience) as response:
+                await self._check("watch", response)
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+                    for line in lines:
+                        event = json.loads(line)
+                        yield event["type"], event["object"]
+        except aiohttp.SocketTimeoutError as error:
+            raise errors.Silent(f"watch of {url}: nothing for {inactivity_seconds:.0f} s") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._counted("watch", 0)
+            raise errors.Unavailable(f"watch of {url}: {error or type(error).__name__}") from error
+
+    async def apply(self, manifest: Mapping[str, Any], *, subresource: str = "", dry_run: bool = False) -> dict[str, Any]:
         """Apply ``manifest`` server-side, taking over the fields in it; return the object as it then is.
 
         Raises:
@@ -86,34 +148,62 @@ class ApiClient:
             Unavailable: No usable answer; whether it was applied is not known.
         """
         metadata = manifest["metadata"]
-        url = path(manifest["kind"], manifest["apiVersion"], metadata["namespace"], metadata["name"])
-        return await self._request(
-            "PATCH",
-            f"{url}/{subresource}" if subresource else url,
-            params={"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=json.dumps(manifest),
-            content_type="application/apply-patch+yaml",  # JSON is YAML
-        )
+        url = kinds.BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        params = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        url = f"{url}/{subresource}" if subresource else url
+        return await self._call("PATCH", "apply", url, params=params, body=manifest, headers={"Content-Type": APPLY})
 
-    async def _request(
-        self, method: str, url: str, *, params: Mapping[str, str] | None = None, body: str | None = None, content_type: str = ""
+    async def create(self, kind: kinds.Kind, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object; a Conflict if there is one of its name."""
+        return await self._call("POST", "create", kind.path(body["metadata"]["namespace"]), body=body)
+
+    async def update(self, kind: kinds.Kind, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace an object; a Conflict if it has changed since the resource version in ``body``."""
+        metadata = body["metadata"]
+        return await self._call("PUT", "update", kind.path(metadata["namespace"], metadata["name"]), body=body)
+
+    async def delete(self, kind: kinds.Kind, body: Mapping[str, Any]) -> None:
+        """Delete this very object: one of another UID, or a changed one, is a Conflict; none is NotFound."""
+        metadata = body["metadata"]
+        preconditions = {key: metadata[key] for key in ("uid", "resourceVersion")}
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions, "propagationPolicy": "Background"}
+        await self._call("DELETE", "delete", kind.path(metadata["namespace"], metadata["name"]), body=options)
+
+    async def _call(
+        self,
+        method: str,
+        verb: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         await self._limit.wait()
-        session, headers = self._connected()
-        if content_type:
-            headers["Content-Type"] = content_type
+        if method != "GET" and not self.may_write():
+            raise errors.Unavailable("nothing is written while it isn't certain that the lease is ours")
+        session, identity = self._connected()
+        sent = {"Content-Type": "application/json", **identity, **(headers or {})}
+        data = None if body is None else json.dumps(body).encode()
         try:
-            async with session.request(method, url, params=params, data=body, headers=headers) as response:
-                text = await response.text()
+            async with session.request(method, url, params=params, data=data, headers=sent) as response:
+                await self._check(verb, response)
+                document = json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
+            self._counted(verb, 0)
             raise errors.Unavailable(f"{method} {url}: {error or type(error).__name__}") from error
-        if response.status == 401:
-            self._current = None
-        if response.status >= 300:
-            raise errors.from_status(response.status, _message(text))
-        document = json.loads(text)
         assert isinstance(document, dict)  # noqa: S101 the API server's own answer to a single object
         return document
+
+    async def _check(self, verb: str, response: aiohttp.ClientResponse) -> None:
+        self._counted(verb, response.status)
+        if response.status < 300:
+            return
+        if response.status == 401:
+            self._current = None
+        if response.status == 429:
+            self._limit.pause(_seconds(response.headers.get("Retry-After", "1")))
+        raise errors.from_status(response.status, _message(await response.text(errors="replace")))
 
     def _connected(self) -> tuple[aiohttp.ClientSession, dict[str, str]]:
         """Return the session and the headers that say who we are now; the session outlives every token."""
@@ -121,30 +211,23 @@ class ApiClient:
         if self._current is None or now - self._refreshed > self.REFRESH_SECONDS:
             self._current, self._refreshed = self._credentials(), now
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=32, ssl=self._current.as_ssl_context())
-            self._session = aiohttp.ClientSession(base_url=self._current.server, connector=connector, timeout=TIMEOUT)
+            # No limit: watches hold a connection each, and the rest is as many as there are workers.
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._current.as_ssl_context())
+            self._session = aiohttp.ClientSession(
+                base_url=self._current.server,
+                connector=connector,
+                timeout=TIMEOUT,
+                headers=HEADERS,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
         return self._session, self._current.as_http_headers()
 
 
-class _RateLimit:
-    """A token bucket: ``burst`` calls at once, ``qps`` a second in the long run."""
-
-    def __init__(self, qps: float, burst: int) -> None:
-        self._interval = 1.0 / qps
-        self._debt_allowed = burst * self._interval
-        self._free_at = time.monotonic()
-
-    async def wait(self) -> None:
-        now = time.monotonic()
-        self._free_at = max(self._free_at + self._interval, now - self._debt_allowed)
-        if self._free_at > now:
-            await asyncio.sleep(self._free_at - now)
-
-
-def path(kind: str, api_version: str, namespace: str, name: str) -> str:
-    """Return the URL path of an object."""
-    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-    return f"{root}/namespaces/{namespace}/{PLURALS[kind]}/{name}"
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0
 
 
 def _message(text: str) -> str:

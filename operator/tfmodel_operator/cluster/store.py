@@ -1,104 +1,212 @@
-"""What the watches last told us, by kind and by server. Feeding it is all that events do."""
+"""What the watches last told us, by server. Feeding it is all that events do, and all that passes read."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tfmodel_operator.api import labels
+from tfmodel_operator.api import kinds, labels
+from tfmodel_operator.api.kinds import Key
+from tfmodel_operator.cluster.trim import trimmed
 
-Key = tuple[str, str]
-"""Namespace and name of a TFModel, which is also that of its own server."""
+Body = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Children:
-    """The objects of one server that exist; a missing one is None."""
+    """The objects of one server that exist, by kind and name."""
 
-    configmap: dict[str, Any] | None = None
-    deployment: dict[str, Any] | None = None
-    service: dict[str, Any] | None = None
-    pods: tuple[dict[str, Any], ...] = ()
+    objects: Mapping[tuple[str, str], Body]
+    server: str
 
-    def like(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the existing object that ``manifest`` describes."""
-        found = {"ConfigMap": self.configmap, "Deployment": self.deployment, "Service": self.service}[manifest["kind"]]
-        return found if found is not None and found["metadata"]["name"] == manifest["metadata"]["name"] else None
+    @property
+    def owned(self) -> tuple[Body, ...]:
+        """All but the pods."""
+        return tuple(body for (kind, _), body in self.objects.items() if kind != kinds.POD.name)
+
+    @property
+    def deployment(self) -> Body | None:
+        return self.objects.get((kinds.DEPLOYMENT.name, self.server))
+
+    @property
+    def pods(self) -> tuple[Body, ...]:
+        """All pods with the server's label, by name."""
+        found = [(name, body) for (kind, name), body in self.objects.items() if kind == kinds.POD.name]
+        return tuple(body for _, body in sorted(found, key=operator.itemgetter(0)))
+
+
+class Server:
+    """One server and its TFModel, as far as they exist.
+
+    Args:
+        edition: Changes with everything a plan or its application may depend on: not with status, not with pods.
+        absent_since: Monotonic seconds of the last moment at which a child that does not exist now may have existed.
+    """
+
+    __slots__ = ("absent_since", "children", "edition", "model")
+
+    def __init__(self) -> None:
+        self.model: Body | None = None
+        self.children: dict[tuple[str, str], Body] = {}
+        self.edition = 0
+        self.absent_since = 0.0
 
 
 class Store:
-    """Objects by kind and name. Not thread-safe: all use is from one event loop."""
+    """Objects by their name and by the server they belong to. Not thread-safe: all use is from one event loop."""
 
     def __init__(self) -> None:
-        self._models: dict[Key, dict[str, Any]] = {}
-        self._children: dict[Key, dict[tuple[str, str], dict[str, Any]]] = {}
+        self._objects: dict[tuple[str, str, str], Body] = {}
+        self._servers: dict[Key, Server] = {}
+        self._editions = itertools.count(1)
+        self._told: dict[tuple[str, str | None], int] = {}
 
-    def upsert(self, kind: str, body: dict[str, Any]) -> Key | None:
-        """Take in an object as it is now; return the key it concerns. An older version than the stored one is left out."""
-        body["metadata"].pop("managedFields", None)
-        key = key_of(kind, body)
+    def upsert(self, kind: str, body: Mapping[str, Any], *, ours: bool = False) -> list[Key]:
+        """Take in an object as it is now; return the keys to look at: none if it is nobody's, or nothing is new.
+
+        An older state than the stored one is left out: our own writes are here before the watch tells of them. Resource
+        versions are integers that grow (Kubernetes 1.35 promises it; etcd has always made them so).
+
+        Args:
+            ours: It is the answer to a write of ours: no news to a plan, and nothing if the watch has told of a deletion since.
+        """
+        name = _name(kind, body)
+        stored = self._objects.get(name)
+        if stored is not None and version(body) <= version(stored):
+            return []
+        if ours and stored is None and self._has_been_told(kind, body):
+            return []
+        if not ours:
+            self._note(kind, body["metadata"]["namespace"], version(body))
+        key, before = key_of(kind, body), None if stored is None else key_of(kind, stored)
+        touched = [self._drop(name)] if before not in (None, key) else []  # its label names another server now
         if key is None:
-            return None
-        if kind == "TFModel":
-            stored = self._models.get(key)
-            self._models[key] = _newer(body, stored)
-        else:
-            children = self._children.setdefault(key, {})
-            name = (kind, body["metadata"]["name"])
-            children[name] = _newer(body, children.get(name))
-        return key
+            return touched
+        kept = trimmed(kind, body)
+        changed = set(kept) if stored is None else _share(kept, stored)
+        self._objects[name] = kept
+        self._put(kind, key, kept)
+        if kind != kinds.POD.name and changed - {"status"} and not ours:
+            self._servers[key].edition = next(self._editions)
+        return [*touched, key] if changed else touched
 
-    def remove(self, kind: str, body: dict[str, Any]) -> Key | None:
-        """Forget an object; return the key it concerns."""
-        key = key_of(kind, body)
-        if key is None:
-            return None
-        if kind == "TFModel":
-            self._models.pop(key, None)
-        else:
-            children = self._children.get(key, {})
-            children.pop((kind, body["metadata"]["name"]), None)
-            if not children:
-                self._children.pop(key, None)
-        return key
+    def remove(self, kind: str, body: Mapping[str, Any]) -> list[Key]:
+        """Forget an object; return the keys to look at: none if a newer one of its name is stored, or none at all."""
+        self._note(kind, body["metadata"]["namespace"], version(body))
+        name = _name(kind, body)
+        stored = self._objects.get(name)
+        return [self._drop(name)] if stored is not None and version(stored) <= version(body) else []
 
-    def model(self, key: Key) -> dict[str, Any] | None:
+    def replace(self, kind: str, namespace: str | None, seen: Collection[str], resource_version: str) -> list[Key]:
+        """Forget what a list no longer has; return the keys to look at.
+
+        Args:
+            namespace: The list's; None: of all.
+            seen: UIDs of all objects in the list.
+            resource_version: As of which the list is true: an object stored since stays.
+        """
+        self._note(kind, namespace, int(resource_version))
+        gone = [
+            name
+            for name, body in self._objects.items()
+            if name[0] == kind and namespace in (None, name[1])
+            if body["metadata"]["uid"] not in seen and version(body) <= int(resource_version)
+        ]
+        return list(dict.fromkeys(self._drop(name) for name in gone))
+
+    def find(self, manifest: Mapping[str, Any]) -> Body | None:
+        """Return the existing object that ``manifest`` describes, whichever server its label names; None: none is known."""
+        return self._objects.get(_name(manifest["kind"], manifest))
+
+    def model(self, key: Key) -> Body | None:
         """Return the TFModel called ``key``, or None."""
-        return self._models.get(key)
+        return self._objects.get((kinds.MODEL.name, *key))
 
-    def models(self) -> Collection[Key]:
+    def models(self) -> list[Key]:
         """Return the keys of all TFModels."""
-        return tuple(self._models)
+        return [key for key, server in self._servers.items() if server.model is not None]
 
     def children(self, key: Key) -> Children:
-        """Return what exists of the server called ``key``."""
-        found = self._children.get(key, {})
+        """Return what exists of the server called ``key``; what is fed later changes it."""
+        server = self._servers.get(key)
+        return Children(server.children if server else {}, key[1])
 
-        def one(kind: str, name: str) -> dict[str, Any] | None:
-            return found.get((kind, name))
+    def edition(self, key: Key) -> int:
+        """Return a number that changes with everything a plan or its application may depend on."""
+        return self._servers[key].edition
 
-        return Children(
-            configmap=one("ConfigMap", f"{key[1]}-models"),
-            deployment=one("Deployment", key[1]),
-            service=one("Service", key[1]),
-            pods=tuple(body for (kind, _), body in sorted(found.items()) if kind == "Pod"),
-        )
+    def absent_since(self, key: Key) -> float:
+        """Return since when (monotonic seconds) children that do not exist now are known not to."""
+        return self._servers[key].absent_since
+
+    def _note(self, kind: str, namespace: str | None, told: int) -> None:
+        self._told[kind, namespace] = max(told, self._told.get((kind, namespace), 0))
+
+    def _has_been_told(self, kind: str, body: Mapping[str, Any]) -> bool:
+        """Tell whether the watch is past this state of an object: a watch tells of one kind in the order of versions.
+
+        kopf doesn't, but a write of ours never makes a TFModel.
+        """
+        places = (kind, body["metadata"]["namespace"]), (kind, None)
+        return kind == kinds.MODEL.name or version(body) <= max(self._told.get(place, 0) for place in places)
+
+    def _put(self, kind: str, key: Key, body: Body) -> None:
+        server = self._servers.get(key) or self._servers.setdefault(key, Server())
+        if kind != kinds.MODEL.name:
+            server.children[kind, body["metadata"]["name"]] = body
+            return
+        if server.model is None or server.model["metadata"]["uid"] != body["metadata"]["uid"]:
+            server.absent_since = time.monotonic()
+        server.model = body
+
+    def _drop(self, name: tuple[str, str, str]) -> Key:
+        body = self._objects.pop(name)
+        key = key_of(name[0], body)
+        assert key is not None  # noqa: S101 nothing else gets in
+        server = self._servers[key]
+        if name[0] == kinds.MODEL.name:
+            server.model = None
+        else:
+            del server.children[name[0], name[2]]
+        if name[0] != kinds.POD.name:
+            server.edition, server.absent_since = next(self._editions), time.monotonic()
+        if server.model is None and not server.children:
+            del self._servers[key]
+        return key
 
 
-def _newer(body: dict[str, Any], stored: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the newer of two states of one object: our own writes come back before the watch tells of them.
-
-    Resource versions of one resource are integers that grow (Kubernetes 1.35 promises it; etcd has always made them so).
-    """
-    if stored is None or stored["metadata"]["uid"] != body["metadata"]["uid"]:
-        return body
-    newer = int(body["metadata"]["resourceVersion"]) >= int(stored["metadata"]["resourceVersion"])
-    return body if newer else stored
+def version(body: Mapping[str, Any]) -> int:
+    """Return an object's resource version."""
+    return int(body["metadata"]["resourceVersion"])
 
 
 def key_of(kind: str, body: Mapping[str, Any]) -> Key | None:
     """Return the key an object belongs to, or None: it isn't of ours."""
     metadata = body["metadata"]
-    name = metadata["name"] if kind == "TFModel" else metadata.get("labels", {}).get(labels.SERVER)
+    name = metadata["name"] if kind == kinds.MODEL.name else metadata.get("labels", {}).get(labels.SERVER)
     return (metadata["namespace"], name) if name else None
+
+
+def _share(new: Body, old: Body) -> set[str]:
+    """Return the names of the top-level parts that differ; equal ones become the very same objects.
+
+    That saves memory, and makes "unchanged" a comparison of identities. A resource version alone is no difference.
+    """
+    changed = set()
+    for part, value in new.items():
+        before = old.get(part)
+        if part == "metadata":
+            before = {**old["metadata"], "resourceVersion": value["resourceVersion"]}
+        if value != before:
+            changed.add(part)
+        elif part != "metadata":
+            new[part] = before
+    return changed | (old.keys() - new.keys())
+
+
+def _name(kind: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
+    return kind, body["metadata"]["namespace"], body["metadata"]["name"]

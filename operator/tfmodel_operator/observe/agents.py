@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import aiohttp
 
 from tfmodel_operator.api import labels
+from tfmodel_operator.api.kinds import Key
 from tfmodel_serving import state
 
-Key = tuple[str, str]
-
-WAIT_SECONDS = 120
+WAIT_SECONDS = 240
 """How long an agent may hold its answer back while nothing changes; a pod costs one request in that time."""
-RETRY_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
+CONNECT_SECONDS = 2.0
+RETRY_SECONDS = (0.5, 5.0)
+SILENCE_SECONDS = 5.0
+"""For so long an agent's last word stands although it doesn't answer."""
 PAUSE_SECONDS = 0.1
 """Between two answers: no agent, however wrong, is asked in a hot loop."""
+AT_ONCE = 64
+"""Agents that are asked for their first word at the same time: after a restart there are thousands."""
 
 
 class AgentUnreachable(Exception):
@@ -38,47 +45,86 @@ class Report:
     message: str = "its agent has not answered yet"
 
 
+NOTHING_YET = Report()
+
+
+@dataclasses.dataclass(slots=True)
+class _Follower:
+    """One pod whose agent is followed. ``readiness`` is the kubelet's word: when it changes, the agent has news."""
+
+    readiness: str
+    task: asyncio.Task[None]
+
+
 class Agents:
     """Follows the agents of all pods; tells by ``changed`` whose word is new."""
 
     def __init__(self, http: aiohttp.ClientSession, changed: Callable[[Key], None]) -> None:
         self._http = http
         self._changed = changed
-        self._followed: dict[Key, dict[tuple[str, str], asyncio.Task[None]]] = {}
+        self._followed: dict[Key, dict[tuple[str, str], _Follower]] = {}
         self._reports: dict[str, Report] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
 
     def follow(self, key: Key, pods: Iterable[Mapping[str, Any]]) -> None:
-        """Follow the agents of exactly these pods on behalf of ``key``; pods without an address are left out."""
-        wanted = {(pod["metadata"]["uid"], address) for pod in pods if (address := pod.get("status", {}).get("podIP"))}
-        tasks = self._followed.setdefault(key, {})
-        for one in set(tasks) - wanted:
-            tasks.pop(one).cancel()
+        """Follow the agents of exactly these pods on behalf of ``key``; pods without an address are left out.
+
+        An agent is asked anew, at once, when the kubelet's word on its pod has changed.
+        """
+        wanted = {
+            (pod["metadata"]["uid"], address): _readiness(pod) for pod in pods if (address := pod.get("status", {}).get("podIP"))
+        }
+        followed = self._followed.setdefault(key, {})
+        for one in followed.keys() - wanted.keys():
+            followed.pop(one).task.cancel()
             self._reports.pop(one[0], None)
-        for one in wanted - set(tasks):
-            tasks[one] = asyncio.create_task(self._follow(key, *one))
-        if not tasks:
+        for one, readiness in wanted.items():
+            if (follower := followed.get(one)) is None or follower.readiness != readiness:
+                if follower is not None:
+                    follower.task.cancel()
+                followed[one] = _Follower(readiness, asyncio.create_task(self._follow(key, *one)))
+        if not followed:
             del self._followed[key]
 
     def report(self, pod_uid: str) -> Report:
         """Return the last word of the agent in this pod."""
-        return self._reports.get(pod_uid, Report())
+        return self._reports.get(pod_uid, NOTHING_YET)
 
     def pending(self, key: Key) -> bool:
         """Tell whether an agent has neither answered nor failed to yet: nothing is to be concluded from that."""
         return any(pod_uid not in self._reports for pod_uid, _ in self._followed.get(key, {}))
 
     async def _follow(self, key: Key, pod_uid: str, pod_ip: str) -> None:
-        tag = ""
+        tag, silent_since, delays = "", 0.0, backoff_delays()
         while True:
             try:
-                found, tag = await fetch_state(self._http, pod_ip, pod_uid, tag)
-                report = Report(found, "") if found is not None else self.report(pod_uid)
+                found, tag = await self._ask(pod_ip, pod_uid, tag)
+                report, silent_since, delays = Report(found, "") if found else self.report(pod_uid), 0.0, backoff_delays()
             except AgentUnreachable as error:
-                report, tag = Report(message=str(error)), ""
-            if report != self._reports.get(pod_uid):
+                report, tag, silent_since = Report(message=str(error)), "", silent_since or time.monotonic()
+            # An agent that restarts is back in two seconds, and its server has served on: no news yet.
+            waived = silent_since and self.report(pod_uid).state and time.monotonic() - silent_since < SILENCE_SECONDS
+            if not waived and report != self._reports.get(pod_uid):
                 self._reports[pod_uid] = report
                 self._changed(key)
-            await asyncio.sleep(RETRY_SECONDS if report.state is None else PAUSE_SECONDS)
+            await asyncio.sleep(next(delays) if silent_since else PAUSE_SECONDS)
+
+    async def _ask(self, pod_ip: str, pod_uid: str, tag: str) -> tuple[state.AgentState | None, str]:
+        if tag:
+            return await fetch_state(self._http, pod_ip, pod_uid, tag)
+        async with self._at_once:
+            return await fetch_state(self._http, pod_ip, pod_uid, tag)
+
+
+def _readiness(pod: Mapping[str, Any]) -> str:
+    conditions = pod["status"].get("conditions", [])
+    return next((str(condition["status"]) for condition in conditions if condition["type"] == "Ready"), "")
+
+
+def backoff_delays() -> Iterator[float]:
+    """Yield how long to wait before a silent agent is asked again: it may come up any moment."""
+    first, last = RETRY_SECONDS
+    return itertools.chain((first * 1.5**count for count in range(6)), itertools.repeat(last))
 
 
 async def fetch_state(session: aiohttp.ClientSession, pod_ip: str, pod_uid: str, tag: str) -> tuple[state.AgentState | None, str]:
@@ -89,7 +135,7 @@ async def fetch_state(session: aiohttp.ClientSession, pod_ip: str, pod_uid: str,
     """
     host = f"[{pod_ip}]" if ":" in pod_ip else pod_ip
     url = f"http://{host}:{labels.AGENT_PORT}/v1/state"
-    timeout = aiohttp.ClientTimeout(sock_connect=2, total=(WAIT_SECONDS if tag else 0) + 3)
+    timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, total=(WAIT_SECONDS if tag else 0) + ANSWER_SECONDS)
     headers, params = ({"If-None-Match": tag}, {"wait": str(WAIT_SECONDS)}) if tag else ({}, {})
     try:
         async with session.get(url, headers=headers, params=params, allow_redirects=False, timeout=timeout) as response:

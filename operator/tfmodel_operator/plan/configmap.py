@@ -20,19 +20,29 @@ def configmap(model: spec.TFModel) -> dict[str, Any]:
     Raises:
         tfmodel_serving.model_config.InvalidModelConfig: It can't be written as a `model_config_list`.
     """
-    entry = model_config.Model(model.model_name, base_path(model), model.version_policy)
-    settings = {model.model_name: agent_config.ModelSettings(source=str(model.source))}
+    entry = model_config.Model(model.model_name, base_path(model), model.version_policy, model.version_labels)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata.child(model, metadata.config_name(model)),
         "data": {
             "models.config": model_config.to_text([entry]),
-            "agent.json": agent_config.to_json(settings),
+            "agent.json": agent_config.to_json({model.model_name: settings(model)}),
             "boot.config": EMPTY,
             "monitoring.config": MONITORING,
         },
     }
+
+
+def settings(model: spec.TFModel) -> agent_config.ModelSettings:
+    """Return what the agents must know about ``model`` beside its `model_config_list` entry."""
+    batching = model.server.batching
+    return agent_config.ModelSettings(
+        source=str(model.source),
+        warmup_policy=str(model.warmup.policy),
+        min_records=model.warmup.min_records,
+        max_batch_size=batching.max_batch_size if batching else 0,
+    )
 
 
 def content_hash(configmap: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tfmodel_operator.api import labels, spec
@@ -17,9 +18,14 @@ def config_name(model: spec.TFModel) -> str:
     return f"{server_name(model)}-models"
 
 
-def child(model: spec.TFModel, name: str) -> dict[str, Any]:
+def headless_name(model: spec.TFModel) -> str:
+    """Return the name of the headless Service of ``model``'s server; no new TFModel may end like that."""
+    return f"{server_name(model)}-headless"
+
+
+def child(model: spec.TFModel, name: str, annotations: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the metadata of a child of ``model``; the owner reference makes the cluster delete it with its owner."""
-    return {
+    metadata: dict[str, Any] = {
         "name": name,
         "namespace": model.namespace,
         "labels": labels.of_server(server_name(model)),
@@ -34,3 +40,4 @@ def child(model: spec.TFModel, name: str) -> dict[str, Any]:
             }
         ],
     }
+    return {**metadata, "annotations": dict(annotations)} if annotations else metadata

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from tfmodel_operator.api import spec
+from tfmodel_operator.api import labels, spec
+from tfmodel_operator.api.server_spec import Switch
 from tfmodel_operator.plan import configmap as configmaps
 from tfmodel_operator.plan import deployment as deployments
-from tfmodel_operator.plan import service as services
+from tfmodel_operator.plan import disruption, networkpolicy, service, update_strategy
+from tfmodel_operator.plan.platform import Platform
+
+
+class Live(Protocol):
+    """What exists of one server."""
+
+    @property
+    def deployment(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def pods(self) -> Sequence[Mapping[str, Any]]: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -17,32 +30,42 @@ class Plan:
     """The complete desired objects of one server.
 
     Args:
-        config_hash: What its agents report once they have read ``configmap``.
+        objects: In the order in which they are applied: what pods need comes before the Deployment. What is ours, exists and
+            isn't among them is to be deleted.
+        deployment: The one among ``objects``.
+        config_hash: What its agents report once they have read the ConfigMap.
+        depends_on_pods: It may change with the pods, too.
+        again_in_seconds: When time alone will change the plan; None: never.
     """
 
-    configmap: dict[str, Any]
+    objects: tuple[dict[str, Any], ...]
     deployment: dict[str, Any]
-    service: dict[str, Any]
     config_hash: str
-
-    @property
-    def objects(self) -> tuple[dict[str, Any], ...]:
-        return (self.configmap, self.service, self.deployment)
+    depends_on_pods: bool = False
+    again_in_seconds: float | None = None
 
 
-def make_plan(model: spec.TFModel, agent_image: str, live: Mapping[str, Any] | None = None) -> Plan:
-    """Return what should exist for ``model``.
+def make_plan(model: spec.TFModel, platform: Platform, live: Live, now: datetime.datetime) -> Plan:
+    """Return what should exist for ``model``; equal inputs give equal plans.
 
     Args:
-        live: The Deployment as it is, or None.
+        now: With a time zone. It counts only while pods wait for accelerators.
 
     Raises:
         tfmodel_serving.model_config.InvalidModelConfig: Its config can't be published.
     """
     configmap = configmaps.configmap(model)
+    used, template = deployments.template(model, platform, live.deployment)
+    template_hash = template["metadata"]["annotations"][labels.TEMPLATE]
+    choice = update_strategy.choose(model.server, live.deployment, live.pods, template_hash, now)
+    count = deployments.replicas(model, live.deployment)
+    deployment = deployments.deployment(model, used, template, choice.strategy, count)
+    guarded = model.server.network_policy.policy is Switch.ENABLED
+    policies = (networkpolicy.network_policy(model, platform.namespace),) if guarded else ()
     return Plan(
-        configmap=configmap,
-        deployment=deployments.deployment(model, agent_image, live),
-        service=services.service(model),
+        objects=(configmap, service.service(model), service.headless(model), *policies, disruption.budget(model), deployment),
+        deployment=deployment,
         config_hash=configmaps.content_hash(configmap),
+        depends_on_pods=choice.depends_on_pods,
+        again_in_seconds=choice.again_in_seconds,
     )

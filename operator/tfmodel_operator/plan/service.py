@@ -1,4 +1,4 @@
-"""The Service of one server."""
+"""The Services of one server: one for clients, and a headless one for gRPC clients that balance by themselves."""
 
 from __future__ import annotations
 
@@ -7,21 +7,36 @@ from typing import Any
 from tfmodel_operator.api import labels, spec
 from tfmodel_operator.plan import metadata
 
+GRPC = {"name": "grpc", "port": labels.GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "grpc"}
+REST = {"name": "rest", "port": labels.REST_PORT, "targetPort": "rest", "protocol": "TCP", "appProtocol": "http"}
+
 
 def service(model: spec.TFModel) -> dict[str, Any]:
     """Return the Service in front of ``model``'s server: REST on 8501, gRPC on 8500."""
-    name = metadata.server_name(model)
+    wanted = model.server.service
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata.child(model, name),
+        "metadata": metadata.child(model, metadata.server_name(model), wanted.annotations),
+        "spec": {
+            "type": str(wanted.type),
+            "selector": labels.selector(metadata.server_name(model)),
+            "ports": [dict(GRPC), dict(REST)],
+        },
+    }
+
+
+def headless(model: spec.TFModel) -> dict[str, Any]:
+    """Return the headless Service: its name resolves to all ready pods, so a gRPC client can spread its requests over them."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata.child(model, metadata.headless_name(model)),
         "spec": {
             "type": "ClusterIP",
-            "selector": labels.selector(name),
-            "ports": [
-                {"name": "grpc", "port": labels.GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "grpc"},
-                {"name": "rest", "port": labels.REST_PORT, "targetPort": "rest", "protocol": "TCP", "appProtocol": "http"},
-            ],
+            "clusterIP": "None",
+            "selector": labels.selector(metadata.server_name(model)),
+            "ports": [dict(GRPC)],
         },
     }
 
@@ -32,4 +47,5 @@ def endpoints(model: spec.TFModel) -> dict[str, str]:
     return {
         "rest": f"http://{host}:{labels.REST_PORT}/v1/models/{model.model_name}",
         "grpc": f"{host}:{labels.GRPC_PORT}",
+        "headless": f"dns:///{metadata.headless_name(model)}.{model.namespace}.svc:{labels.GRPC_PORT}",
     }

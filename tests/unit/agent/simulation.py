@@ -6,6 +6,7 @@ loading, which takes a while and succeeds or fails as the version's files say.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -19,20 +20,55 @@ from tfmodel_serving.protos import serving_pb2
 
 LOAD_SECONDS = 0.35
 LOOK_SECONDS = 0.2
+CANDIDATE = "--candidate"
+DEADLY, HANGING = "kills the server", "loads for ever"
+AWAY_SECONDS = 2.0
+"""How long a server is away that has died, or that the kubelet has killed because it was suspect."""
+SETTLE_SECONDS = 1.0
+"""A version is verified by an agent's second look at its files."""
 
 
 @dataclasses.dataclass
 class Volume:
-    """Version directories: number to (content, sound). Content names the files, as a fingerprint does."""
+    """Version directories by base path: number to (content, sound). Content names the files, as a fingerprint does.
+
+    Those that are not sound fail to load, or do what :data:`DEADLY` or :data:`HANGING` says. A model and its candidate have
+    one base path.
+    """
 
     root: Path
-    versions: dict[str, dict[int, tuple[str, bool]]] = dataclasses.field(default_factory=dict)
+    versions: dict[str, dict[int, tuple[str, bool | str]]] = dataclasses.field(default_factory=dict)
+    written_until: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict)
 
-    def put(self, name: str, version: int, content: str, sound: bool) -> None:
-        self.versions.setdefault(name, {})[version] = (content, sound)
+    def of(self, name: str) -> dict[int, tuple[str, bool | str]]:
+        """Return what there is for a model."""
+        return self.versions.setdefault(base(name), {})
+
+    def put(self, name: str, version: int, content: str, sound: bool | str) -> None:
+        self.of(name)[version] = (content, sound)
+
+    def touch(self, name: str, version: int, until: float) -> None:
+        """Write to the files of a version; an agent finds them changing until then."""
+        if version in self.of(name):
+            content, sound = self.of(name)[version]
+            self.of(name)[version] = (f"{content}, touched", sound)
+            self.written_until[base(name), version] = until
 
     def remove(self, name: str, version: int) -> None:
-        self.versions.get(name, {}).pop(version, None)
+        self.of(name).pop(version, None)
+
+
+def base(name: str) -> str:
+    """Return the last part of a model's base path."""
+    return name.removesuffix(CANDIDATE)
+
+
+class _Died(BaseException):
+    """The server's process has ended."""
+
+
+class _Hangs(BaseException):
+    """The load never ends; its thread does nothing else any more."""
 
 
 class _Loader:
@@ -43,7 +79,11 @@ class _Loader:
         pass
 
     def load(self) -> None:
-        _, sound = self._volume.versions.get(self._id.name, {}).get(self._id.version, ("", False))
+        _, sound = self._volume.of(self._id.name).get(self._id.version, ("", False))
+        if sound == DEADLY:
+            raise _Died
+        if sound == HANGING:
+            raise _Hangs
         if not sound:
             raise status.StatusError(status.Code.DATA_LOSS, "unsound")
 
@@ -65,7 +105,8 @@ class _Delayed:
         due = [task for at, task in self._tasks if at <= self._clock()]
         self._tasks = [(at, task) for at, task in self._tasks if at > self._clock()]
         for task in due:
-            task()
+            with contextlib.suppress(_Hangs):
+                task()
 
     def join(self) -> None:
         pass
@@ -89,6 +130,11 @@ class Server:
     def busy(self) -> bool:
         """A reload has not been answered."""
         return self._waiting is not None
+
+    @property
+    def names(self) -> set[str]:
+        """The models of its config."""
+        return self._source.names()
 
     def reload(self, models: list[model_config.Model]) -> None:
         """HandleReloadConfigRequest: waits for one settled version of each new name."""
@@ -136,10 +182,13 @@ class World:
     """A volume, a server and an agent, with a clock of their own.
 
     Args:
-        models: What is desired; change it at any time.
+        has_kubelet: A server that the agent calls suspect is killed and started again.
+
+    ``models`` is what is desired; change it at any time.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, has_kubelet: bool = True) -> None:
+        self._has_kubelet = has_kubelet
         self.now = 100.0
         self.volume = Volume(root)
         self.view = view.View(root / "view")
@@ -150,56 +199,91 @@ class World:
         self.asked: Server | None = None  # which server has our reload in flight
         self.step = steps.Step("")
         self.trace: list[str] = []
-        self._next_look = self.now
+        self.deaths = 0
+        self._next_look = self._verifies_from = self._back_at = self.now
 
     def run(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
         """Let time pass."""
         for _ in range(round(seconds / TICK_SECONDS)):
             self.now = round(self.now + TICK_SECONDS, 3)
-            if self.server is not None:
-                self.server.tick()
+            self._run_server()
             if self.now >= self._next_look:
                 self._next_look = self.now + LOOK_SECONDS
                 self._agent()
             check()
 
+    def _run_server(self) -> None:
+        if self.server is None:
+            if self.now >= self._back_at:
+                self.server = Server(self.volume, lambda: self.now)
+            return
+        try:
+            self.server.tick()
+        except _Died:
+            self.deaths += 1
+        else:
+            if not (self.step.suspect and self._has_kubelet):
+                return
+        self.server, self._back_at = None, self.now + AWAY_SECONDS
+
     def restart_server(self, away: float) -> None:
         """Kill the server; another one is there after ``away`` seconds."""
-        self.server = None
+        self.server, self._back_at = None, self.now + away
         self.run(away)
-        self.server = Server(self.volume, lambda: self.now)
 
     def restart_agent(self) -> None:
         """The agent forgets everything; a reload it had in flight goes on in the server."""
         names = frozenset(self.history.pushed or ()) if self.asked else self.history.orphaned
         self.history, self.asked = memory.started(names, self.now), None
+        self._verifies_from = self.now + SETTLE_SECONDS
+
+    def rogue_reload(self, versions: set[int]) -> None:
+        """Somebody else has the server serve these versions of what it serves, or as many as it was ever shown, or nothing.
+
+        No new names: such a reload would be waited for, and ours behind it, which is not played here.
+        """
+        if self.server is None or self.server.busy:
+            return
+        models = []
+        for name in self.server.names:
+            folder = Path(self.view.base_path(name))
+            shown = {int(path.name) for path in folder.iterdir()} & versions if folder.is_dir() else set()
+            if shown:
+                models.append(model_config.Model(name, str(folder), model_config.Specific(tuple(sorted(shown)))))
+        self.server.reload(models)
 
     def wanted(self) -> list[steps.Wanted]:
-        verified = saved_model.Finding(saved_model.Verdict.VERIFIED)
-        made = []
-        for name, model in self.models.items():
-            versions = self.volume.versions.get(name, {})
-            marks = {version: content for version, (content, _) in versions.items()}
-            made.append(steps.Wanted(model, dict.fromkeys(versions, verified), marks))
-        return made
+        return [self._wanted(model) for model in self.models.values()]
+
+    def _wanted(self, model: model_config.Model) -> steps.Wanted:
+        versions = self.volume.of(model.name)
+        findings = {version: self._finding(model.name, version) for version in versions}
+        return steps.Wanted(model, findings, {version: content for version, (content, _) in versions.items()})
+
+    def _finding(self, name: str, version: int) -> saved_model.Finding:
+        still_since = max(self._verifies_from, self.volume.written_until.get((base(name), version), 0.0))
+        return saved_model.Finding(saved_model.Verdict.INCOMPLETE if self.now < still_since else saved_model.Verdict.VERIFIED)
 
     def _agent(self) -> None:
         wanted = self.wanted()
         marks = {(one.model.name, v): mark for one in wanted for v, mark in one.fingerprints.items()}
         if self.asked is not None and (self.server is not self.asked or not self.asked.busy):
-            done = memory.answered if self.server is self.asked else memory.doubted  # a killed server breaks the connection
+            done = memory.answered if self.server is self.asked else memory.lost  # a killed server breaks the connection
             self.history, self.asked = done(self.history, self.now), None
         names = set(self.models) | set(self.history.pushed or {}) | self.history.orphaned
         seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
         self.history = memory.look(self.history, seen, marks, self.now)
         self.step = steps.next_step(wanted, seen, self.history, self.now)
+        if self.step.suspect and not self.history.suspect:
+            self.history = memory.suspected(self.history, self.step.suspect)
+            self.history = memory.blamed(self.history, self.step.hung, self.step.suspect, marks, self.now)
         if self.step.push is None or self.server is None:
             return
         self.trace.append(f"{self.now:.1f} {self.step.reason}")
         for name, served in self.step.push.items():
             assert served.versions, f"{name}: `specific` without versions unloads everything, and hangs a reload that adds it"
             for version in served.versions:
-                self.view.link(name, version, str(self.volume.root / name / str(version)))
+                self.view.link(name, version, str(self.volume.root / base(name) / str(version)))
         self.history = memory.sent(self.history, self.step.push, self.now)
         self.asked = self.server
         self.server.reload(

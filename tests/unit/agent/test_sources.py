@@ -178,11 +178,13 @@ def test_a_look_that_takes_long_holds_up_nobody(half, tmp_path, monkeypatch):
         return look(model, *arguments)
 
     monkeypatch.setattr(saved_model, "look", hanging)
+    monkeypatch.setattr(sources, "volume", lambda base_path: base_path)
     stuck = False
 
     async def scene(known):
         nonlocal stuck
         await looked(known, [half, other], lambda wanted: wanted.verified)
+        await known.look([half, other], {})
         stuck = True
         savedmodels.place("half_plus_three", tmp_path / "half/2")
         savedmodels.place("half_plus_three", tmp_path / "other/2")
@@ -194,6 +196,31 @@ def test_a_look_that_takes_long_holds_up_nobody(half, tmp_path, monkeypatch):
     run(scene)
 
 
+def test_a_volume_that_hangs_from_the_first_look_on_holds_up_no_other(half, tmp_path, monkeypatch):
+    savedmodels.place("half_plus_two", tmp_path / "other/1")
+    hang, look = threading.Event(), saved_model.look
+    monkeypatch.setattr(saved_model, "look", lambda model, *rest: (model.name == "other" or hang.wait(10)) and look(model, *rest))
+    monkeypatch.setattr(sources, "volume", lambda base_path: base_path)
+    models = [half, Model("other", str(tmp_path / "other"))]
+
+    async def scene(known):
+        one, two = [await known.look(models, {}) for _ in range(2)][-1]
+        assert "the volume is slow" in one.source_message
+        assert two.verified == {1}
+        hang.set()
+        await looked(known, models, lambda wanted: wanted.verified)
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("base_path", "mount"),
+    [("/models/claim/some/path", "/models/claim"), ("/models/claim", "/models/claim"), ("/models/claim/", "/models/claim")],
+)
+def test_models_of_one_claim_are_on_one_volume(base_path, mount):
+    assert sources.volume(base_path) == mount
+
+
 def test_while_a_new_base_path_has_not_been_looked_at_nothing_is_known_of_it(half, tmp_path, monkeypatch):
     savedmodels.place("half_plus_two", tmp_path / "new/5")
     moved = Model("half", str(tmp_path / "new"))
@@ -203,7 +230,10 @@ def test_while_a_new_base_path_has_not_been_looked_at_nothing_is_known_of_it(hal
         await looked(known, [half], lambda wanted: wanted.verified)
         monkeypatch.setattr(saved_model, "look", lambda *arguments: hang.wait(10) and look(*arguments))
         (wanted,) = await known.look([moved], {})
-        assert (wanted.findings, wanted.source_message) == ({}, "its new base path has not been looked at yet")
+        assert (wanted.findings, wanted.source_message) == (
+            {},
+            f"base path {tmp_path}/new has not been looked at yet: the volume is slow to answer",
+        )
         hang.set()
         await looked(known, [moved], lambda wanted: set(wanted.findings) == {5})
 

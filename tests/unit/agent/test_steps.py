@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from tfmodel_agent import history as memory
 from tfmodel_agent import steps
 from tfmodel_agent.history import ServerVersion
 from tfmodel_serving import model_config
-from tfmodel_serving.model_config import Latest, Specific
+from tfmodel_serving.model_config import All, Latest, Specific
+from tfmodel_serving.problems import Reason
 from tfmodel_serving.saved_model import Finding, Verdict
 
 FAILED = ServerVersion("END", 5, "no SavedModel")
 
 
-def wanted(name="half", policy=None, verified=(), labels=None, marks=None):
+def wanted(name="half", policy=None, verified=(), labels=None, marks=None, incomplete=()):
     found = {version: Finding(Verdict.VERIFIED) for version in verified}
+    written = Finding(Verdict.INCOMPLETE, "files are still being written", Reason.INCOMPLETE)
+    found |= dict.fromkeys(incomplete, written)
     model = model_config.Model(name, f"/models/{name}", policy or Latest(1), labels or {})
     return steps.Wanted(model, found, marks or dict.fromkeys(verified, "files"))
 
@@ -99,6 +104,39 @@ def test_a_vanished_volume_unloads_nothing():
     assert trace.step(wanted(verified=[]), seen(half={1: "AVAILABLE"}), after=5) == "serving what is wanted"
 
 
+@pytest.mark.parametrize("policy", [Latest(1), All(), Specific((2,)), Specific((1, 2))], ids=str)
+def test_a_served_version_stays_what_it_is_while_its_files_are_written(policy):
+    """Above all, no older version is grown in its place."""
+    trace, before = Trace(), wanted(policy=policy, verified=[1, 2])
+    serving = {2: "AVAILABLE"} if policy in (Latest(1), Specific((2,))) else {1: "AVAILABLE", 2: "AVAILABLE"}
+    trace.step(before)
+    assert trace.step(before, seen(half=serving), after=5) == "serving what is wanted"
+    written = wanted(policy=policy, verified=[1], incomplete=[2])
+    assert trace.step(written, seen(half=serving), after=5) == "serving what is wanted"
+    restarted = Trace(memory.History())
+    restarted.step(written, seen(half=serving))
+    assert restarted.history.pushed["half"].versions == set(serving)
+
+
+def test_a_served_version_whose_directory_is_gone_makes_room_for_another_one_or_stays():
+    trace = Trace()
+    trace.step(wanted(verified=[1, 2]))
+    trace.step(wanted(verified=[1, 2]), seen(half={2: "AVAILABLE"}), after=5)
+    assert trace.step(wanted(verified=[]), seen(half={2: "AVAILABLE"}), after=5) == "serving what is wanted"
+    assert trace.step(wanted(verified=[1]), seen(half={2: "AVAILABLE"}), after=5) == "push half: {2} -> {1, 2}"
+    named = wanted(policy=Specific((1, 2)), verified=[1])
+    assert trace.step(named, seen(half={1: "AVAILABLE", 2: "AVAILABLE"}), after=5) == "serving what is wanted"
+
+
+def test_a_version_that_somebody_else_loaded_is_not_kept():
+    trace, half = Trace(), wanted(verified=[1], incomplete=[2])
+    trace.step(half)
+    trace.step(half, seen(half={1: "AVAILABLE"}), after=5)
+    both = seen(half={1: "AVAILABLE", 2: "AVAILABLE"})
+    assert trace.step(half, both, after=5) == "push pushing the whole config: what the model server has is not known (1 models)"
+    assert trace.history.pushed["half"].versions == {1}
+
+
 def test_versions_that_are_not_on_the_volume_never_reach_the_server():
     trace = Trace()
     assert trace.step(wanted(policy=Specific((1, 7)), verified=[1])) == "push half: - -> {1}"
@@ -117,13 +155,78 @@ def test_a_label_moves_when_its_version_is_available_and_not_before():
     assert trace.step(two, both, after=1) == "push half: {1, 2} stable=1 -> {2} stable=2"
 
 
-def test_names_are_added_one_at_a_time_unless_they_have_loaded_before():
+def test_names_are_added_one_at_a_time_to_a_server_that_serves_unless_they_have_loaded_before():
+    """A new name holds the reload's lock until it has loaded."""
+    trace = Trace(memory.History(pushed={}, reachable=True, loaded=frozenset({"c", "d"})))
+    trace.step(wanted("s", verified=[1]))
+    every = [wanted(name, verified=[1]) for name in "sabcd"]
+    looked = {"s": {1: "AVAILABLE"}}
+    assert trace.step(every, seen(**looked), after=1) == "push c: - -> {1}; d: - -> {1}"
+    looked |= {"c": {1: "AVAILABLE"}, "d": {1: "AVAILABLE"}}
+    assert trace.step(every, seen(**looked), after=1) == "push a: - -> {1}"
+    assert trace.step(every, seen(**looked, a={1: "LOADING"}), after=1) == "push b: - -> {1}"
+
+
+def test_an_empty_server_is_given_everything_at_once():
+    """Whatever hangs or fails among them, the others load."""
     trace = Trace()
-    two = [wanted("a", verified=[1]), wanted("b", verified=[1])]
-    assert trace.step(two) == "push a: - -> {1}"
-    assert trace.step(two, seen(a={1: "LOADING"}), after=1) == "push b: - -> {1}"
-    loaded = Trace(memory.History(pushed={}, reachable=True, loaded=frozenset({"a", "b"})))
-    assert loaded.step(two) == "push a: - -> {1}; b: - -> {1}"
+    assert trace.step([wanted("a", verified=[1]), wanted("b", verified=[1])]) == "push a: - -> {1}; b: - -> {1}"
+
+
+def test_after_a_death_what_has_loaded_is_fed_at_once_and_what_may_have_caused_it_one_by_one():
+    trace = Trace()
+    every = [wanted(name, verified=[1]) for name in "abcd"]
+    trace.step(every)
+    looked = seen(a={1: "AVAILABLE"}, b={1: "LOADING"}, c={1: "START"}, d={1: "AVAILABLE"})
+    assert trace.step(every, looked, after=1) == "b: version 1 is LOADING; c: version 1 is START"
+    trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
+    assert trace.step(every, seen(), after=1) == "push a: - -> {1}; d: - -> {1}"
+    serving = {"a": {1: "AVAILABLE"}, "d": {1: "AVAILABLE"}}
+    assert trace.step(every, seen(**serving), after=1) == "push b: - -> {1}"
+    assert trace.step(every, seen(**serving, b={1: "AVAILABLE"}), after=1) == "push c: - -> {1}"
+    trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
+    assert trace.step(every, seen(), after=1) == "push a: - -> {1}; b: - -> {1}; d: - -> {1}"
+    serving["b"] = {1: "AVAILABLE"}
+    assert trace.step(every, seen(**serving), after=1) == "serving what is wanted", "c alone was on its way: it is the cause"
+    assert trace.history.failures["c", 1].message == "the model server died while it was loading"
+    assert trace.step(every, seen(**serving), after=29) == "push c: - -> {1}"
+
+
+def test_a_version_that_kills_the_server_is_left_out_and_the_old_one_is_fed_again():
+    trace = Trace()
+    trace.step(wanted(verified=[1]))
+    both = wanted(verified=[1, 2])
+    trace.step(both, seen(half={1: "AVAILABLE"}), after=5)
+    trace.step(both, memory.Seen(message="UNAVAILABLE"), after=1)
+    assert trace.step(both, seen(), after=1) == "push half: - -> {1}"
+
+
+def test_a_reload_that_breaks_with_the_server_is_blamed_on_what_it_added():
+    """The server dies before it has told of any version."""
+    half, now = wanted(verified=[1]), 1000.0
+    history = memory.sent(memory.History(pushed={}, reachable=True), {"half": memory.Served(frozenset({1}))}, now)
+    history = memory.lost(history, now + 1)
+    history = memory.look(history, memory.Seen(message="UNAVAILABLE"), {}, now + 1)
+    history = memory.look(history, seen(), {("half", 1): "files"}, now + 2)
+    assert list(history.failures) == [("half", 1)]
+    assert steps.next_step([half], seen(), history, now + 2).settled
+    refused = memory.doubted(memory.sent(memory.History(pushed={}, reachable=True), history.pushed, now), now + 1)
+    assert not memory.look(refused, seen(), {}, now + 2).failures, "a server that answers has not died"
+
+
+def test_what_hangs_is_left_out_when_the_server_is_back():
+    trace = Trace()
+    every = [wanted("a", verified=[1]), wanted("b", verified=[1])]
+    trace.step(every)
+    looked = seen(a={1: "AVAILABLE"}, b={1: "LOADING"})
+    trace.step(every, looked, after=1)
+    step = steps.next_step(every, looked, trace.history, trace.now + steps.LOAD_SECONDS)
+    assert (step.suspect, step.hung) == ("b: version 1 has been LOADING for 600 s", {("b", 1)})
+    trace.now += steps.LOAD_SECONDS
+    trace.history = memory.blamed(memory.suspected(trace.history, step.suspect), step.hung, step.suspect, {("b", 1): "files"}, trace.now)
+    trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
+    assert trace.step(every, seen(), after=1) == "push a: - -> {1}"
+    assert trace.step(every, seen(a={1: "AVAILABLE"}), after=1) == "serving what is wanted"
 
 
 def test_a_name_comes_back_only_when_its_previous_life_has_ended():
@@ -133,6 +236,36 @@ def test_a_name_comes_back_only_when_its_previous_life_has_ended():
     assert trace.step(half, seen(half={1: "UNLOADING"}), after=0.1) == "half: waiting for the END of version 1"
     assert trace.step(half, seen(half={1: "END"}), after=0.1) == "half: waiting for the model server to let go of it"
     assert trace.step(half, seen(half={1: "END"}), after=3) == "push half: - -> {1}"
+
+
+def test_a_candidate_has_a_name_of_its_own_and_is_handed_over_in_one_push():
+    """Two entries with one base path are two models to the server; measured: the private one ends before the other loads."""
+    trace = Trace()
+    real, candidate = wanted("ta", Specific((1,)), [1, 2]), wanted("ta--candidate", Specific((2,)), [1, 2])
+    trace.step(real)
+    serving = {"ta": {1: "AVAILABLE"}}
+    assert trace.step([real, candidate], seen(**serving), after=5) == "push ta--candidate: - -> {2}"
+    assert trace.step([real, candidate], seen(**serving, **{"ta--candidate": {2: "LOADING"}}), after=1) == (
+        "ta--candidate: version 2 is LOADING"
+    )
+    tried = seen(**serving, **{"ta--candidate": {2: "AVAILABLE"}})
+    assert trace.step([real, candidate], tried, after=1) == "serving what is wanted"
+    grown = wanted("ta", Specific((1, 2)), [1, 2])
+    assert trace.step([grown], tried, after=5) == "push ta: {1} -> {1, 2}; ta--candidate: {2} -> -"
+    assert trace.step([grown], seen(ta={1: "AVAILABLE", 2: "LOADING"}), after=1) == "ta: version 2 is LOADING"
+    promoted = wanted("ta", Specific((2,)), [1, 2], labels={"stable": 2})
+    both = seen(ta={1: "AVAILABLE", 2: "AVAILABLE"})
+    assert trace.step([promoted], both, after=1) == "push ta: {1, 2} -> {2} stable=2"
+
+
+def test_a_candidate_that_fails_leaves_its_model_alone():
+    trace = Trace()
+    real, candidate = wanted("ta", Specific((1,)), [1, 2]), wanted("ta--candidate", Specific((2,)), [1, 2])
+    trace.step(real)
+    trace.step([real, candidate], seen(ta={1: "AVAILABLE"}), after=5)
+    failed = seen(ta={1: "AVAILABLE"}, **{"ta--candidate": {2: FAILED}})
+    assert trace.step([real, candidate], failed, after=5) == "push ta--candidate: {2} -> -"
+    assert trace.step([real], failed, after=5) == "serving what is wanted"
 
 
 def test_a_restarted_server_is_fed_again():

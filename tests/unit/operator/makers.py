@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 from typing import Any
 
+from tests import schema
 from tfmodel_operator.api import facts, spec
+from tfmodel_operator.plan import plan
+from tfmodel_operator.plan.platform import Platform
 from tfmodel_serving.state import AgentState, ModelState, VersionState
 
 UID = "11111111-2222-3333-4444-555555555555"
 
 
 def body(name: str = "half", generation: int = 3, **given: Any) -> dict[str, Any]:
-    """A TFModel as the API server returns it."""
-    return {
+    """A TFModel as the API server returns it, defaults included."""
+    made = {
         "apiVersion": "serving.tfmodel.dev/v1alpha1",
         "kind": "TFModel",
         "metadata": {"name": name, "namespace": "ml", "uid": UID, "generation": generation, "resourceVersion": "7"},
@@ -22,6 +27,7 @@ def body(name: str = "half", generation: int = 3, **given: Any) -> dict[str, Any
             **given,
         },
     }
+    return schema.defaulted(made)
 
 
 def tfmodel(**given: Any) -> spec.TFModel:
@@ -61,3 +67,19 @@ def seen(
     wanted = {} if replicas is None else {"wanted": replicas}
     model = tfmodel(**({"versionPolicy": policy} if policy else {}))
     return facts.Facts(model=model, config_hash="hash", deployment=made(*pods, **wanted, **(deployment or {})), pods=pods, **given)
+
+
+PLATFORM = Platform("registry/tfmodel-operator:1.2.3", "tfmodel-system")
+NOW = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
+
+
+@dataclasses.dataclass(frozen=True)
+class Live:
+    """What exists of a server."""
+
+    deployment: dict[str, Any] | None = None
+    pods: tuple[dict[str, Any], ...] = ()
+
+
+def planned(platform: Platform = PLATFORM, live: Live | None = None, now: datetime.datetime = NOW, **given: Any) -> plan.Plan:
+    return plan.make_plan(tfmodel(**given), platform, live or Live(), now)

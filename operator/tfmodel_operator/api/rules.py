@@ -1,0 +1,177 @@
+"""What spec must keep to, once more in code: the schema refuses the same at admission, but an older one may not have.
+
+The rules are those of `x-kubernetes-validations` in `crds/`; tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from tfmodel_operator.api import labels
+
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+PATH = re.compile(r"[A-Za-z0-9._/@+=,-]*")
+LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+IMAGE = re.compile(
+    r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?"
+)
+RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+FRACTION = re.compile(r"0?[.][0-9]*[1-9][0-9]*|1([.]0+)?")
+
+BOOLEAN_FLAGS = frozenset(
+    {
+        "enable_serialization_as_tensor_content",
+        "enable_signature_method_name_check",
+        "flush_filesystem_caches",
+        "prefer_tflite_model",
+        "remove_unused_fields_from_bundle_metagraph",
+        "rest_api_enable_cors_support",
+        "skip_initialize_tpu",
+        "xla_cpu_compilation_enabled",
+        "xla_gpu_compilation_enabled",
+    }
+)
+NUMBER_FLAGS = frozenset({"num_request_iterations_for_warmup", "num_tflite_interpreters_per_pool", "num_tflite_pools"})
+"""Flags for extraArgs. A value that doesn't parse would keep the server from starting."""
+OWN_ENV = frozenset({"CUDA_CACHE_PATH", "TF_FORCE_GPU_ALLOW_GROWTH"})
+
+Spec = Mapping[str, Any]
+
+
+class InvalidSpec(ValueError):
+    """A spec that can't be acted on although the API server let it in; the message says what to change."""
+
+
+def check(name: str, spec: Spec) -> None:
+    """Return if ``spec``, of a TFModel called ``name``, keeps all rules.
+
+    Raises:
+        InvalidSpec: It breaks one; the message says which, and what to change.
+    """
+    for rule in RULES:
+        for broken in rule(name, spec):
+            raise InvalidSpec(broken)
+
+
+def _names(name: str, spec: Spec) -> Iterator[str]:
+    if not NAME.fullmatch(name):
+        yield "metadata.name: use at most 52 lower case letters, digits and '-', starting with a letter and not ending with '-'"
+    model_name = spec.get("modelName", name)
+    if not MODEL_NAME.fullmatch(model_name) or "--" in model_name:
+        yield "spec.modelName: use at most 63 letters, digits and . _ -, and no '--', which marks names of our own"
+
+
+def _path(_: str, spec: Spec) -> Iterator[str]:
+    where = "spec.source.persistentVolumeClaim.path"
+    path = spec["source"]["persistentVolumeClaim"].get("path", "")
+    if path.startswith("/"):
+        yield f"{where} is relative to the claim's root; leave out the leading '/'"
+    if ".." in path.split("/"):
+        yield f"{where} must stay on the claim; write it without '..'"
+    if not PATH.fullmatch(path):
+        yield f"{where} may hold letters, digits and . _ / @ + = , -"
+
+
+def _version_labels(_: str, spec: Spec) -> Iterator[str]:
+    wanted = spec.get("versionLabels", {})
+    for label in wanted:
+        if not LABEL.fullmatch(label):
+            yield f"spec.versionLabels: {label!r} may hold letters, digits and . _ -, and begins and ends with a letter or digit"
+    specific = spec.get("versionPolicy", {}).get("specific")
+    for label, version in wanted.items():
+        if specific is not None and version not in specific["versions"]:
+            yield f"spec.versionLabels: {label} names version {version}, which versionPolicy.specific lacks; add it there"
+
+
+def _warmup(_: str, spec: Spec) -> Iterator[str]:
+    if spec["warmup"]["minRecords"] and spec["warmup"]["policy"] != "Required":
+        yield "spec.warmup: minRecords counts only where warm-up is wanted; set policy to Required, or leave minRecords out"
+
+
+def _image(_: str, spec: Spec) -> Iterator[str]:
+    if not IMAGE.fullmatch(spec["server"].get("image", "default")):
+        yield "spec.server.image must be an image reference in lower case such as registry/name:tag or registry/name@sha256:…"
+
+
+def _accelerator(_: str, spec: Spec) -> Iterator[str]:
+    accelerator = spec["server"].get("accelerator")
+    if accelerator is None:
+        return
+    where = "spec.server.accelerator"
+    resource = accelerator["resource"]
+    if not RESOURCE.fullmatch(resource) or re.match(r"([^/]*[.])?kubernetes[.]io/", resource):
+        yield f"{where}.resource must be an extended resource of the form domain/name, such as nvidia.com/gpu"
+    if not FRACTION.fullmatch(accelerator.get("memoryFraction", "1")):
+        yield f'{where}.memoryFraction must be a decimal above 0 and up to 1, in quotes, such as "0.45"'
+    if any(resource in quantities for quantities in spec["server"].get("resources", {}).values()):
+        yield "spec.server: the accelerator is in resources as well; leave it out there, accelerator.count says how many"
+
+
+def _batching(_: str, spec: Spec) -> Iterator[str]:
+    batching = spec["server"].get("batching", {})
+    sizes = batching.get("allowedBatchSizes")
+    if sizes is None:
+        return
+    if sizes != sorted(set(sizes)):
+        yield "spec.server.batching: write allowedBatchSizes in rising order, each size once"
+    if not sizes or sizes[-1] != batching["maxBatchSize"]:
+        yield "spec.server.batching: the last of allowedBatchSizes must be maxBatchSize, or no version loads"
+
+
+def _drain(_: str, spec: Spec) -> Iterator[str]:
+    age = spec["server"]["grpc"].get("maxConnectionAgeSeconds", 0)
+    if age * 10 >= spec["server"]["drainSeconds"] * 9:
+        yield "spec.server: grpc.maxConnectionAgeSeconds must be less than nine tenths of drainSeconds; raise drainSeconds"
+
+
+def _extra_args(_: str, spec: Spec) -> Iterator[str]:
+    seen = set()
+    for argument in spec["server"].get("extraArgs", ()):
+        flag, _equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not _flag_allowed(flag, value):
+            yield f"spec.server.extraArgs: {argument!r} is not allowed; see kubectl explain tfmodel.spec.server.extraArgs"
+        if flag in seen:
+            yield f"spec.server.extraArgs: give --{flag} once"
+        seen.add(flag)
+
+
+def _flag_allowed(flag: str, value: str) -> bool:
+    if flag in BOOLEAN_FLAGS:
+        return value in {"true", "false"}
+    if flag in NUMBER_FLAGS:
+        return re.fullmatch(r"[1-9][0-9]{0,4}", value) is not None
+    return (flag, value) == ("mixed_precision", "bfloat16")
+
+
+def _reserved(_: str, spec: Spec) -> Iterator[str]:
+    server = spec["server"]
+    pod = server.get("pod", {})
+    given: dict[str, Iterable[str]] = {
+        "pod.labels": pod.get("labels", {}),
+        "pod.annotations": pod.get("annotations", {}),
+        "service.annotations": server["service"].get("annotations", {}),
+    }
+    for where, keys in given.items():
+        for key in filter(labels.reserved, keys):
+            yield f"spec.server.{where}: {key} is this operator's; choose another key"
+    for variable in pod.get("env", ()):
+        if variable["name"] in OWN_ENV:
+            yield f"spec.server.pod.env: {variable['name']} is set by this operator; leave it out"
+
+
+RULES: tuple[Callable[[str, Spec], Iterator[str]], ...] = (
+    _names,
+    _path,
+    _version_labels,
+    _warmup,
+    _image,
+    _accelerator,
+    _batching,
+    _drain,
+    _extra_args,
+    _reserved,
+)

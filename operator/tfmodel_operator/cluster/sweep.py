@@ -1,0 +1,113 @@
+"""Finds out what kopf's watch of TFModels does not tell: when it has told of all that exist, and what was deleted in a gap.
+
+A metadata-only list says which TFModels exist; those the store has beside them are gone. That is also the resync: what the
+store still lacks after a while is fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from tfmodel_operator.api import kinds
+from tfmodel_operator.cluster import backoff, errors
+from tfmodel_operator.cluster.client import ApiClient
+from tfmodel_operator.cluster.feed import Feed
+from tfmodel_operator.cluster.store import version
+
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """Compares the store's TFModels with those that exist: at the start, when asked to, and every ten minutes.
+
+    Args:
+        namespaces: That are watched; (None,) for all.
+    """
+
+    INTERVAL_SECONDS = 600.0
+    DEBOUNCE_SECONDS = 2.0
+    GRACE_SECONDS = 5.0
+    """How far a watch may be behind a list."""
+    FILL_SECONDS = 0.1
+
+    def __init__(self, client: ApiClient, feed: Feed, namespaces: Sequence[str | None]) -> None:
+        self.synced = asyncio.Event()
+        self.finished = time.monotonic()
+        self._client = client
+        self._feed = feed
+        self._namespaces = namespaces
+        self._wanted = asyncio.Event()
+
+    def soon(self) -> None:
+        """Have a look in two seconds: a watch has begun anew, and what was deleted before is not told."""
+        self._wanted.set()
+
+    async def run(self) -> NoReturn:
+        """Sweep for ever; an API server that is away is waited for."""
+        delays = backoff.delays(0.5, 10.0)
+        while True:
+            try:
+                await self._sweep()
+            except errors.ApiError as error:
+                log.warning("Can't list TFModels; will try until it works", extra={"error": str(error)})
+                self.finished = time.monotonic()  # an answer all the same: it is not we who hang
+                await asyncio.sleep(next(delays))
+                continue
+            self.finished, delays = time.monotonic(), backoff.delays(0.5, 10.0)
+            await self._until_wanted()
+
+    async def _until_wanted(self) -> None:
+        seconds = self.INTERVAL_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 nothing secret
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
+                await asyncio.sleep(self.DEBOUNCE_SECONDS)
+        except TimeoutError:
+            pass
+        self._wanted.clear()
+
+    async def _sweep(self) -> None:
+        existing: dict[kinds.Key, int] = {}
+        for namespace in self._namespaces:
+            existing |= await self._look(namespace)
+        if not await self._caught_up(existing):
+            log.warning("The watch of TFModels is behind: fetching them", extra={"tfmodels": len(existing)})
+            for namespace in self._namespaces:
+                async for page in self._client.list(kinds.MODEL, namespace):
+                    for body in page.items:
+                        self._feed.upsert(kinds.MODEL, body)
+        if not self.synced.is_set():
+            log.info("All TFModels are known", extra={"tfmodels": len(existing)})
+        self.synced.set()
+
+    async def _look(self, namespace: str | None) -> dict[kinds.Key, int]:
+        """Forget the TFModels that are gone; return the resource versions of those there are."""
+        existing, uids, as_of = {}, set(), "0"
+        async for page in self._client.list(kinds.MODEL, namespace, metadata_only=True):
+            for item in page.items:
+                metadata = item["metadata"]
+                existing[metadata["namespace"], metadata["name"]] = version(item)
+                uids.add(metadata["uid"])
+            as_of = page.resource_version
+        if gone := self._feed.replace(kinds.MODEL, namespace, uids, as_of):
+            log.info("TFModels were deleted without a word", extra={"tfmodels": gone})
+        return existing
+
+    async def _caught_up(self, existing: Mapping[kinds.Key, int]) -> bool:
+        """Wait until the watch has told of everything that was listed; return False if it has stopped doing so."""
+        lacking, deadline = self._lacking(existing), time.monotonic() + self.GRACE_SECONDS
+        while lacking and time.monotonic() < deadline:
+            await asyncio.sleep(self.FILL_SECONDS)
+            still = self._lacking(lacking)
+            if len(still) < len(lacking):
+                lacking, deadline = still, time.monotonic() + self.GRACE_SECONDS
+        return not lacking
+
+    def _lacking(self, existing: Mapping[kinds.Key, int]) -> dict[kinds.Key, int]:
+        models = ((key, listed, self._feed.store.model(key)) for key, listed in existing.items())
+        return {key: listed for key, listed, stored in models if stored is None or version(stored) < listed}

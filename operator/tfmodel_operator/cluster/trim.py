@@ -1,0 +1,41 @@
+"""What of an object is kept: thousands of them stay in memory, and most of a Pod concerns nobody here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfmodel_operator.api import kinds
+
+NOT_METADATA = frozenset({"managedFields", "selfLink", "generateName"})
+NOT_ANNOTATIONS = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision"})
+NOT_POD_STATUS = frozenset({"hostIP", "hostIPs", "podIPs", "qosClass", "startTime", "observedGeneration"})
+CONTAINER_STATUS = ("name", "ready", "started", "restartCount", "state", "lastState")
+WITHOUT_STATUS = frozenset({"Service", "PodDisruptionBudget", "NetworkPolicy"})
+"""Kinds whose status nothing here reads: that it changes is no news."""
+
+
+def trimmed(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of an object as the API server gave it."""
+    kept = {key: value for key, value in body.items() if key != "status" or kind not in WITHOUT_STATUS}
+    kept |= {"kind": kind, "apiVersion": kinds.BY_NAME[kind].api_version}  # the items of a list don't carry them
+    kept["metadata"] = _metadata(body["metadata"])
+    if kind == "Pod":
+        kept["spec"] = {"nodeName": body.get("spec", {}).get("nodeName", "")}
+        kept["status"] = _pod_status(body.get("status", {}))
+    return kept
+
+
+def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in metadata.items() if key not in NOT_METADATA}
+    if annotations := kept.get("annotations"):
+        kept["annotations"] = {key: value for key, value in annotations.items() if key not in NOT_ANNOTATIONS}
+    return kept
+
+
+def _pod_status(status: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in status.items() if key not in NOT_POD_STATUS}
+    for key in ("initContainerStatuses", "containerStatuses"):
+        if key in kept:
+            kept[key] = [{part: one[part] for part in CONTAINER_STATUS if part in one} for one in kept[key]]
+    return kept

@@ -1,0 +1,38 @@
+"""Log lines that say what they are about: the TFModel of the pass they come from, and its generation."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+from collections.abc import Iterator
+
+from tfmodel_serving import json_logging
+
+_subject: contextvars.ContextVar[dict[str, object] | None] = contextvars.ContextVar("subject", default=None)
+
+
+@contextlib.contextmanager
+def about(namespace: str, name: str, generation: int | None) -> Iterator[None]:
+    """Have every log line from inside name this TFModel."""
+    subject: dict[str, object] = {"namespace": namespace, "tfmodel": name}
+    token = _subject.set(subject if generation is None else {**subject, "generation": generation})
+    try:
+        yield
+    finally:
+        _subject.reset(token)
+
+
+class _Subject(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        for field, value in (_subject.get() or {}).items():
+            record.__dict__.setdefault(field, value)
+        return True
+
+
+def configure() -> None:
+    """Log as JSON lines; kopf only speaks up when something is wrong."""
+    json_logging.configure()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_Subject())
+    logging.getLogger("kopf").setLevel(logging.WARNING)

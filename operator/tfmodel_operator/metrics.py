@@ -1,0 +1,101 @@
+"""What `/metrics` says: of the operator's own work, and of the TFModels it works for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence, Sized
+
+import prometheus_client
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tfmodel_operator.api import kinds
+from tfmodel_operator.cluster.reflector import Reflector
+from tfmodel_operator.cluster.store import Store
+from tfmodel_operator.cluster.sweep import Sweep
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The metrics of one operator process, in a registry of its own."""
+
+    def __init__(self, image: str) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = prometheus_client.CollectorRegistry()
+        prefix, registry = "tfmodel_operator", self.registry
+        self.reconciled = prometheus_client.Counter(
+            f"{prefix}_reconcile", "Passes over a TFModel by result: done, or error (of the API server; tried again)", ["result"],
+            registry=registry,
+        )  # fmt: skip
+        self.duration = prometheus_client.Histogram(
+            f"{prefix}_reconcile_duration_seconds", "Time one pass took", buckets=SECONDS, registry=registry
+        )
+        self.requests = prometheus_client.Counter(
+            f"{prefix}_api_requests", "Requests to the API server; code 0: no answer", ["verb", "code"], registry=registry
+        )
+        build = prometheus_client.Gauge(
+            f"{prefix}_build_info", "1; the label says which image runs", ["image"], registry=registry
+        )
+        build.labels(image).set(1)
+
+    def count_request(self, verb: str, code: int) -> None:
+        """Count one request to the API server."""
+        self.requests.labels(verb, str(code)).inc()
+
+    def show(self, store: Store, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized, leads: Callable[[], bool]) -> None:
+        """Have what is asked for at each scrape shown too."""
+        self.registry.register(_Work(reflectors, sweep, queue, leads))
+        self.registry.register(_Models(store, leads))
+
+
+class _Work(Collector):
+    def __init__(self, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized, leads: Callable[[], bool]) -> None:
+        self._reflectors = reflectors
+        self._sweep = sweep
+        self._queue = queue
+        self._leads = leads
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("tfmodel_operator_leader", "1 if this replica is the one that works", value=self._leads())
+        yield GaugeMetricFamily("tfmodel_operator_queue_depth", "TFModels that wait for a pass", value=len(self._queue))
+        now = time.monotonic()
+        ages = {kinds.MODEL.plural: now - self._sweep.finished}
+        for one in self._reflectors:
+            age = now - one.last_event
+            ages[one.kind.plural] = max(age, ages.get(one.kind.plural, 0.0))
+        family = GaugeMetricFamily(
+            "tfmodel_operator_watch_last_event_age_seconds",
+            "Since a watch last told anything, a bookmark included; of TFModels, since they were last listed",
+            labels=["resource"],
+        )
+        for resource, age in ages.items():
+            family.add_metric([resource], age)
+        yield family
+
+
+class _Models(Collector):
+    """TFModels as kube-state-metrics would show them; by the leader alone, so that none is there twice."""
+
+    def __init__(self, store: Store, leads: Callable[[], bool]) -> None:
+        self._store = store
+        self._leads = leads
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            "tfmodel_info", "1; the labels say what it serves", labels=["namespace", "tfmodel", "model_name", "promoted_version"]
+        )
+        condition = GaugeMetricFamily(
+            "tfmodel_status_condition",
+            "1 for the status that a condition has now",
+            labels=["namespace", "tfmodel", "type", "status"],
+        )
+        for key in self._store.models() if self._leads() else ():
+            body = self._store.model(key) or {}
+            status = body.get("status", {})
+            model_name = str(body.get("spec", {}).get("modelName", key[1]))
+            info.add_metric([*key, model_name, str(status.get("promotedVersion", ""))], 1)
+            for one in status.get("conditions", []):
+                condition.add_metric([*key, one["type"], one["status"]], 1)
+        yield info
+        yield condition

@@ -1,0 +1,26 @@
+"""The PodDisruptionBudget of one server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmodel_operator.api import labels, spec
+from tfmodel_operator.plan import metadata
+
+
+def budget(model: spec.TFModel) -> dict[str, Any]:
+    """Return the budget: drained nodes take one pod at a time, and pods that don't serve don't hold up a drain.
+
+    By maxUnavailable, because a minimum of all replicas would block every drain.
+    """
+    name = metadata.server_name(model)
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata.child(model, name),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": labels.selector(name)},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }

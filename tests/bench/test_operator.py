@@ -1,0 +1,46 @@
+"""The benchmark of the operator works, and says what it promises to say; how fast anything is, isn't tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.bench.operator.processes import ROOT
+
+KEYS = {
+    "n", "runs", "reference_apply_ms", "ready_seconds", "requests_per_model", "requests_by_verb", "cpu_ms_per_model", "rss_mb",
+    "idle_writes", "idle_cpu_percent", "update_config_seconds", "update_config_requests_per_model", "restart_seconds",
+    "restart_writes", "restart_cpu_seconds",
+}  # fmt: skip
+
+
+@pytest.mark.api
+def test_a_small_run_prints_its_figures() -> None:
+    phases = ["apply", "idle", "update-config", "restart"]
+    said = bench("--models", "5", "--idle-seconds", "2", "--timeout", "60", "--profile", "--phases", *phases)
+    figures = json.loads(said.stdout.splitlines()[-1])
+    assert figures.keys() >= KEYS
+    # Every child of every TFModel is written at least once; at rest and after a restart there is nothing to write.
+    assert figures["n"] == 5
+    assert figures["requests_per_model"] >= 4
+    assert sum(figures["requests_by_verb"].values()) == figures["requests_per_model"] * 5
+    assert figures["idle_writes"] == figures["restart_writes"] == 0
+    assert all(f"profile of {phase}:" in said.stderr for phase in phases)
+
+
+@pytest.mark.api
+def test_a_start_with_stored_models_prints_its_figures() -> None:
+    said = bench("--models", "50", "--stored", "--timeout", "60")
+    figures = json.loads(said.stdout.splitlines()[-1])
+    assert figures.keys() >= {"n", "synced_seconds", "synced_cpu_seconds", "synced_rss_mb"}
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-m", "tests.bench.operator", *arguments], capture_output=True, text=True, cwd=ROOT,
+                          env=os.environ | {"PYTHONPATH": str(ROOT / "operator")}, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done
