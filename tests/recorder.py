@@ -12,7 +12,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import aiohttp
@@ -115,12 +115,12 @@ class Recorder:
             await asyncio.sleep(0.02 if tag else 0.1)
 
 
-def documents(stream: Any) -> Iterator[Any]:
-    """Yield the JSON documents of a stream as they come, each of which kubectl ends with a line of its own."""
+def documents(stream: Iterable[str]) -> Iterator[Any]:
+    """Yield the JSON documents of a stream as they come, whether each is a line or ends with a brace on a line of its own."""
     lines: list[str] = []
     for line in stream:
         lines.append(line)
-        if line.rstrip() == "}":
+        if line.startswith(("}", '{"')):
             yield json.loads("".join(lines))
             lines = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
 import time
 
 import pytest
@@ -217,24 +218,37 @@ def test_an_image_that_cannot_be_had_is_told_and_the_old_one_goes_on_serving(ser
     served.wait_ready()
 
 
-def test_a_server_that_runs_out_of_memory_is_told_what_to_raise(model):
-    model.tfmodel(server={"resources": {"requests": {"cpu": "20m"}, "limits": {"memory": "100Mi"}}})
+def test_a_server_that_crashes_is_told_with_its_last_words(model):
+    broken = {"env": [{"name": "PYTHONHOME", "value": "/nowhere"}]}  # the stand-in is written in Python
+    model.tfmodel(server={**SMALL, "pod": broken})
     message = model.wait_reason("CrashLoopBackOff", timeout=120)
     assert "container model-server has been restarted" in message
-    assert "OOMKilled" in message
-    assert "raise the memory limit" in message
+    assert "it ended last with exit code 1 (Error)" in message
+    assert "ModuleNotFoundError: No module named 'encodings'" in message
+    model.tfmodel(server=SMALL)
+    model.wait_ready()
+
+
+def agent(bench, pod, number):
+    """Send a signal to the agent of a pod, whose containers see each other's processes."""
+    script = (
+        "import os, pathlib\n"
+        "for process in pathlib.Path('/proc').glob('[0-9]*'):\n"
+        "    if int(process.name) != os.getpid() and b'tfmodel_agent' in (process / 'cmdline').read_bytes():\n"
+        f"        os.kill(int(process.name), {int(number)})\n"
+    )
+    bench.kubectl("exec", pod, "-c", "model-server", "--", "python3", "-c", script)
 
 
 def test_a_silent_agent_is_told(served):
     (pod,) = served.get("pods")["items"]
     name = pod["metadata"]["name"]
-    signal = "import os, pathlib; [os.kill(int(p.name), {0}) for p in pathlib.Path('/proc').glob('[0-9]*') if b'tfmodel_agent' in (p / 'cmdline').read_bytes()]"
-    served.kubectl("exec", name, "-c", "model-server", "--", "python3", "-c", signal.format(19))
+    agent(served, name, signal.SIGSTOP)
     message = served.wait_reason("AgentUnreachable")
     assert f"pod {name}" in message
     assert "port 8502" in message
     assert served.predict([1.0]) == [2.5]
-    served.kubectl("exec", name, "-c", "model-server", "--", "python3", "-c", signal.format(18))
+    agent(served, name, signal.SIGCONT)
     served.wait_ready()
 
 

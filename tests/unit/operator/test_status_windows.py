@@ -33,7 +33,7 @@ policies = st.sampled_from([None, *POLICIES])
 
 
 def planned(model, live):
-    return plans.make_plan(model, "agent:1", live)
+    return plans.make_plan(model, makers.PLATFORM, makers.Live(live), makers.NOW)
 
 
 def wanted_versions(policy):
