@@ -156,7 +156,7 @@ def test_an_upgrade_of_the_operator_restarts_no_model_server(served):
         assert clients.failures == []
         # Pods that are replaced anyway follow the operator.
         passed_over(served, server={"resources": CPU, "pod": {"labels": {"team": "vision"}}})
-        (pod,) = server_pods(served)
+        (pod,) = (pod for pod in server_pods(served) if "deletionTimestamp" not in pod["metadata"])
         assert [container["image"] for container in pod["spec"]["initContainers"]] == [other]
     finally:
         install(served.cluster)
@@ -227,18 +227,29 @@ def test_a_spec_that_cannot_be_had_is_stalled_and_not_waited_for(bench):
     bench.kubectl("wait", "--for=condition=Stalled", "tfmodel/half", "--timeout=20s")
     assert bench.condition("Reconciling") == {}
     assert bench.condition()["reason"] == "RejectedByAPIServer"
+    conditions = {c["type"]: c["status"] for c in bench.get("tfmodel", "half")["status"]["conditions"]}
+    assert (conditions["PodsReady"], conditions["VersionsVerified"], conditions["ModelAvailable"]) == ("False", "Unknown", "Unknown")
     described = bench.kubectl("describe", "tfmodel", "half")
-    assert "must be less than or equal to memory limit of 1Gi" in described
-    print(described)
+    (event,) = described.partition("Events:")[2].splitlines()[3:4]
+    assert event.split()[:2] == ["Warning", "RejectedByAPIServer"]
+    assert "must be less than or equal to memory limit of 1Gi" in event
 
 
-def test_what_is_wrong_can_be_read_off_describe_and_get(served):
+def test_what_is_wrong_can_be_read_off_get_and_describe(served):
     put(served.directory, 2, b"no protobuf")
-    served.wait_reason("VersionRejected")
-    print(served.kubectl("get", "tfm", "-o", "wide"))
-    print(served.kubectl("get", "tfm"))
-    print(served.kubectl("describe", "tfmodel", "half"))
-    assert 0
+    message = served.wait_reason("VersionRejected")
+    assert message.startswith("pod half-")
+    assert message.endswith(": version 2: saved_model.pb can't be parsed: wire type 6 before byte 1; replace its files, delete it, or ask for another version; version 1 goes on serving")
+    headings, row = (line.split() for line in served.kubectl("get", "tfm", "-o", "wide").splitlines())
+    assert headings == ["NAME", "READY", "VERSION", "PODS", "REASON", "AGE", "SERVER", "IMAGE", "ACCELERATOR", "POLICY"]
+    assert row[:5] == ["half", "False", "1", "1/1", "VersionRejected"]
+    assert row[6:] == ["half", "tensorflow/serving:2.19.1"]
+    described = served.cluster.wait_for(
+        "the Event", lambda: served.kubectl("describe", "tfmodel", "half"), done=lambda text: "Warning  VersionRejected" in text
+    )  # fmt: skip
+    assert f"Message:               {message}" in described
+    events = [line.split()[:2] for line in described.partition("Events:")[2].splitlines()[3:]]
+    assert sorted(events) == [["Normal", "AsDesired"], ["Warning", "VersionRejected"]], "a start that goes well is no warning"
 
 
 def answers_requests(cluster):

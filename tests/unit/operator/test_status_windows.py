@@ -8,6 +8,8 @@ observes and judges by the real code. Whenever it says Ready, what was really so
 from __future__ import annotations
 
 import copy
+import datetime
+import types
 
 from hypothesis import event, settings
 from hypothesis import strategies as st
@@ -17,10 +19,12 @@ from tests.unit.operator import makers
 from tfmodel_operator.api import spec
 from tfmodel_operator.observe import agents, observe, workload
 from tfmodel_operator.plan import plan as plans
+from tfmodel_operator.plan.platform import Platform
 from tfmodel_operator.status import status
 from tfmodel_serving import model_config
 from tfmodel_serving.state import AgentState, ModelState, VersionState
 
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 VOLUME = (1, 2, 3)
 POLICIES = [{"latest": {"numVersions": 1}}, {"specific": {"versions": [1]}}, {"specific": {"versions": [1, 2]}}]
 IMAGES = ["server:1", "server:2"]
@@ -175,7 +179,8 @@ class Cluster(RuleBasedStateMachine):
     @rule()
     def reconcile(self):
         model = spec.parse(self.model)
-        plan = plans.make_plan(model, "agent:1", self.deployment_stream[self.deployments_heard])
+        live = types.SimpleNamespace(deployment=self.deployment_stream[self.deployments_heard], pods=self.pod_stream[self.pods_heard])
+        plan = plans.make_plan(model, Platform("agent:1"), live, NOW)
         self.apply(plan, model)
         pods = [pod for pod in self.pod_stream[self.pods_heard] if not workload.terminating(pod)]
         found = observe.observe(
