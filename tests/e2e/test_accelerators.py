@@ -8,8 +8,8 @@ import pytest
 
 from tests.agent.load import Load
 from tests.e2e.conftest import put
-from tests.e2e.test_serving import identity, server_pods
 from tests.e2e.test_server_settings import IMAGE
+from tests.e2e.test_serving import identity, server_pods
 from tfmodel_operator.plan.update_strategy import PATIENCE_SECONDS
 
 GPU = "nvidia.com/gpu"

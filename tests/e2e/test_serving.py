@@ -42,7 +42,7 @@ def identity(pods):
     return {
         (pod["metadata"]["uid"], status["name"], status["restartCount"])
         for pod in pods
-        for status in pod["status"].get("initContainerStatuses", []) + pod["status"]["containerStatuses"]
+        for status in pod["status"].get("initContainerStatuses", []) + pod["status"].get("containerStatuses", [])
     }
 
 
