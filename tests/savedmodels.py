@@ -109,7 +109,28 @@ def _slow(tf: Any, path: str) -> None:
     tf.saved_model.save(module, path, signatures={"serving_default": module.wait})
 
 
+def _half_plus_two_once(init_op: Callable[[Any], Any]) -> Callable[[Any, str], None]:
+    """A model whose files are sound, and whose init op does something first: no look at the files tells what."""
+
+    def save(tf: Any, path: str) -> None:
+        v1 = tf.compat.v1
+        with tf.Graph().as_default():
+            x = v1.placeholder(tf.float32, [None], name="x")
+            y = tf.identity(0.5 * x + 2.0, name="y")
+            once = tf.group(init_op(tf))
+            builder = v1.saved_model.builder.SavedModelBuilder(path)
+            with v1.Session() as session:
+                signature = v1.saved_model.predict_signature_def({"x": x}, {"y": y})
+                builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature}, main_op=once)
+            builder.save()
+
+    return save
+
+
 KINDS: dict[str, Callable[[Any, str], None]] = {
+    "aborts": _half_plus_two_once(lambda tf: tf.raw_ops.Abort(error_msg="the end of the process that loads it")),
+    "hangs": _half_plus_two_once(lambda tf: tf.queue.FIFOQueue(1, [tf.float32]).dequeue()),
+    "fails": _half_plus_two_once(lambda tf: tf.debugging.Assert(tf.constant(False), ["not today"])),
     "half_plus_two": _half_plus(2.0),
     "half_plus_three": _half_plus(3.0),
     "half_plus_four": _half_plus(4.0),

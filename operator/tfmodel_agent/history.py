@@ -7,15 +7,21 @@ is what makes its answers readable.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
+from tfmodel_agent import crashes as blaming
 from tfmodel_agent import failures as failed
-from tfmodel_agent.failures import Failures, Key
+from tfmodel_agent.failures import Key
 
 POLL_SECONDS = 1.0
 """`--file_system_poll_wait_seconds`: changes closer together than this are one change to the server."""
 STALE_SECONDS = POLL_SECONDS + 1.5
 """For so long after a push a version's END may still be that of its previous life (measured: 0.7–1.2 s)."""
+LOAD_SECONDS = 600.0
+"""How long one load, warmup included, may take before it counts as hung."""
+MAX_PROVEN = 2000
+"""Versions that are remembered as having served; the latest ones."""
+
 ASPIRED = frozenset({"START", "LOADING", "AVAILABLE"})
 LIVE = ASPIRED | {"UNLOADING"}
 
@@ -64,6 +70,14 @@ class Served:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Loading:
+    """A version that was pushed at ``since``, and the mark of its files (:func:`tfmodel_agent.crashes.mark`)."""
+
+    mark: str
+    since: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class History:
     """What is known of the current life of the server; all times are monotonic seconds.
 
@@ -73,15 +87,23 @@ class History:
         in_flight_since: When the reload was sent that has no answer yet.
         added: When a version was first pushed, by (model, version).
         alive: Versions seen in a live state since they were added.
-        trying: Versions that were pushed and have neither loaded nor failed yet.
         failures: By (model, version).
         left: When a model's name was last taken out of the config.
-        loaded: Names that have been AVAILABLE before, in this life of the server or an earlier one.
-        doubtful: Versions of which one may have been what an earlier life ended of, and that have not loaded or failed since.
+        proven: The files of versions that have been AVAILABLE, in this life of the server or an earlier one, as
+            :func:`tfmodel_agent.crashes.mark` names them.
+        loading: Versions that were pushed and have neither served nor failed since.
+        serving: Versions that were AVAILABLE when the server last answered.
+        served: What `serving` was at the end of the server's previous life.
+        crashes: What speaks against versions that were loading when the server died.
+        trial: The one of them that may be loaded now.
         suspect: Why the server must be restarted; ``""`` if it needn't.
-        broken: The connection broke with a reload in flight: the server may have died of it.
-        orphaned: The names in a reload that an earlier agent sent and whose answer nobody waits for: the server still works
-            on it, or has done so.
+        is_away: The server did not answer the last look.
+        orphaned: The names in a reload whose answer nobody waits for any more: an earlier agent sent it, or the connection
+            broke. The server still works on it, or has done so, or is gone.
+        is_broken: It was the connection.
+        began_at: When this life of the server, or of the agent, was first seen.
+        is_fed: All that could be served at once has been, in this life of the server.
+        was_fed: It has been in an earlier one.
     """
 
     pushed: Mapping[str, Served] | None = None
@@ -89,35 +111,45 @@ class History:
     in_flight_since: float | None = None
     added: Mapping[Key, float] = dataclasses.field(default_factory=dict)
     alive: frozenset[Key] = frozenset()
-    trying: frozenset[Key] = frozenset()
-    failures: Failures = dataclasses.field(default_factory=dict)
+    failures: failed.Failures = dataclasses.field(default_factory=dict)
     left: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    loaded: frozenset[str] = frozenset()
-    doubtful: frozenset[Key] = frozenset()
+    proven: Mapping[Key, str] = dataclasses.field(default_factory=dict)
+    loading: Mapping[Key, Loading] = dataclasses.field(default_factory=dict)
+    serving: frozenset[Key] = frozenset()
+    served: frozenset[Key] = frozenset()
+    crashes: Mapping[Key, blaming.Crash] = dataclasses.field(default_factory=dict)
+    trial: Key | None = None
     suspect: str = ""
-    broken: bool = False
     reachable: bool = False
+    is_away: bool = False
     orphaned: frozenset[str] = frozenset()
+    is_broken: bool = False
+    began_at: float = 0.0
+    is_fed: bool = False
+    was_fed: bool = False
+
+    @property
+    def names(self) -> set[str]:
+        """The models to ask the server about, besides those that are wanted."""
+        return {*(self.pushed or {}), *self.orphaned, *(name for name, _ in (*self.loading, *self.serving))}
 
 
-def started(orphaned: frozenset[str], now: float) -> History:
-    """The agent has just started; its predecessor may have left a reload behind, with the models ``orphaned``."""
-    return History(orphaned=orphaned, in_flight_since=now if orphaned else None)
+def sent(history: History, config: Mapping[str, Served], now: float, fingerprints: Mapping[Key, object] | None = None) -> History:
+    """A reload with ``config`` was sent.
 
-
-def sent(history: History, config: Mapping[str, Served], now: float) -> History:
-    """A reload with ``config`` was sent."""
+    Args:
+        fingerprints: Of the files of every version on the volume.
+    """
     before = history.pushed or {}
-    asked = keys(config)
-    new = asked - keys(before)
+    new = keys(config) - keys(before)
     return dataclasses.replace(
         history,
         in_flight_since=now,
         added={**history.added, **dict.fromkeys(new, now)},
         alive=history.alive - new,
-        trying=(history.trying & asked) | new,
         left={**history.left, **dict.fromkeys(set(before) - set(config), now)},
         pushed=config,
+        loading={**history.loading, **{key: Loading(blaming.mark((fingerprints or {}).get(key)), now) for key in new}},
     )
 
 
@@ -128,23 +160,20 @@ def answered(history: History, now: float) -> History:
 
 def doubted(history: History, now: float) -> History:
     """The server refused the reload without applying it: what config it has now isn't known."""
-    return dataclasses.replace(history, in_flight_since=None, pushed_at=now, pushed=None)
+    begun = {key: load for key, load in history.loading.items() if key in history.alive}
+    return dataclasses.replace(history, in_flight_since=None, pushed_at=now, pushed=None, loading=begun)
 
 
-def lost(history: History, now: float) -> History:
-    """The connection broke with the reload in flight."""
-    return dataclasses.replace(doubted(history, now), broken=True)
+def broken(history: History, now: float) -> History:
+    """The connection broke with a reload in flight: the server is gone, or executes it whether or not anybody waits."""
+    if not history.pushed:
+        return doubted(history, now)
+    return dataclasses.replace(history, in_flight_since=now, orphaned=frozenset(history.pushed), is_broken=True)
 
 
 def suspected(history: History, reason: str) -> History:
     """The server can't be trusted to execute another reload; only a restart helps."""
     return dataclasses.replace(history, suspect=history.suspect or reason)
-
-
-def blamed(history: History, hung: Iterable[Key], message: str, fingerprints: Mapping[Key, object], now: float) -> History:
-    """The server became suspect because of these versions."""
-    known = failed.with_failed(history.failures, hung, message, fingerprints, now, failed.HUNG)
-    return dataclasses.replace(history, failures=known)
 
 
 def look(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: float) -> History:
@@ -156,52 +185,77 @@ def look(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: 
     if seen.is_busy:
         return history
     if not seen.reachable:
-        return dataclasses.replace(history, reachable=False)
-    if _restarted(history, seen):
-        history = _reborn(history, fingerprints, now)
-    history = dataclasses.replace(history, reachable=True, broken=False)
-    if history.orphaned and _orphan_is_over(history, seen, now):
-        history = dataclasses.replace(history, orphaned=frozenset(), in_flight_since=None)
-    history = _with_states(history, seen, fingerprints, now)
+        return dataclasses.replace(history, reachable=False, is_away=True)
+    is_over = bool(history.orphaned) and _orphan_is_over(history, seen, now)
+    if _restarted(history, seen, is_over):
+        history = _next_life(history, now)
+    elif is_over:
+        history = dataclasses.replace(history, orphaned=frozenset(), is_broken=False, in_flight_since=None, pushed=None)
+    live = {(name, v) for name, versions in seen.models.items() for v, found in versions.items() if found.state in LIVE}
+    history = dataclasses.replace(history, reachable=True, is_away=False, alive=history.alive | live)
+    known: failed.Failures = {key: failure for key, failure in history.failures.items() if seen.state(*key) != "AVAILABLE"}
+    for name, versions in seen.models.items():
+        for version, found in versions.items():
+            if _failed(history, name, version, found, now):
+                known = failed.with_failed(known, (name, version), found.message, fingerprints.get((name, version)), now)
+    history = _settle(dataclasses.replace(history, failures=known), seen, fingerprints, now)
     if _drifted(history, seen, now):
         history = dataclasses.replace(history, pushed=None)
     return history
 
 
-def _with_states(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: float) -> History:
-    """Take over what the server says of each version."""
-    states = {(name, version): found for name, versions in seen.models.items() for version, found in versions.items()}
-    history = dataclasses.replace(history, alive=history.alive | {key for key, found in states.items() if found.state in LIVE})
-    available = {key for key, found in states.items() if found.state == "AVAILABLE"}
-    known = {key: failure for key, failure in history.failures.items() if key not in available}
-    ended = {key for key, found in states.items() if _failed(history, *key, found, now)}
-    for key in ended:
-        known = dict(failed.with_failed(known, [key], states[key].message, fingerprints, now))
-    return dataclasses.replace(
-        history,
-        failures=known,
-        trying=history.trying - available - ended,
-        doubtful=history.doubtful - available - ended,
-        loaded=history.loaded | {name for name, _ in available},
-    )
-
-
-def _reborn(history: History, fingerprints: Mapping[Key, object], now: float) -> History:
-    """Return what is left of ``history`` in a new life of the server.
-
-    Failures stay, because the files that caused them did. A version that alone was on its way when the server died is taken
-    to be the cause; of several, each may be, and will be tried alone.
-    """
-    guilty = history.trying if len(history.trying) == 1 and not history.suspect else frozenset()
-    message = "the model server died while it was loading"
-    known = failed.with_failed(history.failures, guilty, message, fingerprints, now, failed.DIED)
-    doubtful = (history.doubtful | history.trying) - guilty
-    return History(failures=known, loaded=history.loaded, doubtful=doubtful, pushed={}, pushed_at=now)
-
-
 def keys(config: Mapping[str, Served]) -> frozenset[Key]:
     """Return all versions in ``config``."""
     return frozenset((name, version) for name, served in config.items() for version in served.versions)
+
+
+def _next_life(history: History, now: float) -> History:
+    """The server was restarted: what is known of the files and of their loads stays, all else went with the old process."""
+    loading, overdue = history.loading, overdue_loads(history, now)
+    if history.suspect and overdue:
+        loading = {key: loading[key] for key in overdue}  # it was restarted for them; the others only happened to be there
+    marks = {key: load.mark for key, load in loading.items()}
+    serving_names = {name for name, _ in history.serving}
+    return History(
+        pushed={},
+        pushed_at=now,
+        failures=history.failures,
+        proven=history.proven,
+        served=history.serving | {key for key in history.served if key[0] not in serving_names},
+        crashes=blaming.blame(history.crashes, marks, now, is_hang=bool(history.suspect)),
+        began_at=now,
+        was_fed=history.is_fed or history.was_fed,
+    )
+
+
+def overdue_loads(history: History, now: float) -> list[Key]:
+    """Return the versions whose load takes too long."""
+    return sorted(key for key, load in history.loading.items() if now - load.since > LOAD_SECONDS)
+
+
+def _settle(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: float) -> History:
+    """Note which loads are over, and what that says about their files."""
+    serving = frozenset((name, v) for name, found in seen.models.items() for v, one in found.items() if one.state == "AVAILABLE")
+    ended = {key for key, load in history.loading.items() if key in history.failures and history.failures[key].at >= load.since}
+    over = {key for key in history.loading if key in serving or key in ended or _was_dropped(history, seen, key, now)}
+    proven = {**history.proven, **{key: history.loading[key].mark for key in serving & history.loading.keys()}}
+    proven |= {key: blaming.mark(fingerprints[key]) for key in serving & fingerprints.keys() if key not in proven}
+    looked_at = {name for name, _ in fingerprints}
+    there = [key for key in proven if key in serving or key in fingerprints or key[0] not in looked_at]
+    return dataclasses.replace(
+        history,
+        serving=serving,
+        proven={key: proven[key] for key in there[-MAX_PROVEN:]},
+        loading={key: load for key, load in history.loading.items() if key not in over},
+        crashes=blaming.forgive(history.crashes, serving | ended, fingerprints),
+    )
+
+
+def _was_dropped(history: History, seen: Seen, key: Key, now: float) -> bool:
+    """Tell whether a load was given up because the version is not asked for any more."""
+    name, version = key
+    is_asked_for = history.pushed is None or (name in history.pushed and version in history.pushed[name].versions)
+    return not is_asked_for and seen.state(name, version) not in LIVE and now - history.pushed_at > STALE_SECONDS
 
 
 def _orphan_is_over(history: History, seen: Seen, now: float) -> bool:
@@ -214,17 +268,16 @@ def _orphan_is_over(history: History, seen: Seen, now: float) -> bool:
     )
 
 
-def _restarted(history: History, seen: Seen) -> bool:
-    """Tell whether this is another life: the server knows none of the models it knew, or was away while suspect."""
+def _restarted(history: History, seen: Seen, is_over: bool) -> bool:
+    """A restarted server knows none of the models it was seen to know, or was away when suspect or after a connection broke."""
     if history.suspect and not history.reachable:
         return True
-    if history.in_flight_since is not None:
+    if history.in_flight_since is not None and not history.orphaned:
         return False  # a restart breaks the connection, and the reload with it
-    if history.broken:
-        known = {name for name, _ in history.alive | history.trying}
-    else:
-        known = {name for name, _ in history.alive} & set(history.pushed or {})
-    return bool(known) and not known & set(seen.models)
+    if known := {name for name, _ in history.alive} & history.names:
+        return not known & set(seen.models)
+    has_gone = is_over or (history.is_broken and history.is_away)
+    return has_gone and not history.orphaned & set(seen.models)
 
 
 def _failed(history: History, name: str, version: int, found: ServerVersion, now: float) -> bool:

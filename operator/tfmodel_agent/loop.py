@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from tfmodel_agent import failures, inotify, modelserver, mounted, sources, steps, view
+from tfmodel_agent import failures, inotify, journal, modelserver, mounted, readiness, sources, steps, view
 from tfmodel_agent import history as memory
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
@@ -50,8 +49,8 @@ class Agent:
         self._server = modelserver.ModelServer(settings.server)
         self._view = view.View(settings.view)
         self._mounted = mounted.Mounted(hash="")
-        self._marker = settings.view / ".reload.json"
-        self._history = memory.started(self._left_behind(), time.monotonic())
+        self._journal = journal.Journal(settings.view / ".journal.json")
+        self._history = self._journal.read(time.monotonic())
         self._sources = sources.Sources()
         self._wanted: tuple[steps.Wanted, ...] = ()
         self._mounted_mark: object = None
@@ -120,20 +119,19 @@ class Agent:
     async def _look_at_server(self) -> None:
         self._server_looked_at = time.monotonic()
         self._finish_reload()
-        names = {model.name for model in self._mounted.models} | set(self._history.pushed or {}) | self._history.orphaned
-        seen = await self._server.look(names)
+        seen = await self._server.look({model.name for model in self._mounted.models} | self._history.names)
         now = time.monotonic()
         if seen.reachable:
             self._seen, self._seen_at = seen, now
         fingerprints = {(one.model.name, version): mark for one in self._wanted for version, mark in one.fingerprints.items()}
         before, self._history = self._history, memory.look(self._history, seen, fingerprints, now)
-        if before.orphaned and not self._history.orphaned:
-            self._marker.unlink(missing_ok=True)
-        if before.pushed is not None and self._history.pushed is None:
-            log.warning("Model server has another config than it was given; somebody else may reload it")
-            self.metrics.drifts.inc()
+        self._tell_changes(before)
+        if self._mounted.hash:
+            is_fed = readiness.is_fed(self._wanted, seen, self._history, now)
+            self._history = dataclasses.replace(self._history, is_fed=is_fed)
         step = steps.next_step(self._wanted, seen, self._history, now)
         self._take(step, fingerprints, now)
+        self._journal.write(self._history)
         self.suspect = step.suspect
         if seen.is_busy and now - self._seen_at < BUSY_SECONDS:
             seen = dataclasses.replace(seen, models=self._seen.models)
@@ -156,11 +154,19 @@ class Agent:
             self._mounted = found
             self._is_config_new = True
 
+    def _tell_changes(self, before: memory.History) -> None:
+        if before.pushed is not None and self._history.pushed is None and not before.orphaned:
+            log.warning("Model server has another config than it was given; somebody else may reload it")
+            self.metrics.drifts.inc()
+        for (name, version), crash in self._history.crashes.items():
+            if before.crashes.get((name, version)) != crash:
+                found = {"model": name, "version": version, "alone": crash.alone, "others": crash.others}
+                log.error("Model server died while it was loading a version", extra=found)
+
     def _take(self, step: steps.Step, fingerprints: Mapping[failures.Key, object], now: float) -> None:
         if step.suspect and not self._history.suspect:
             log.error("Model server is suspect and must be restarted", extra={"reason": step.suspect})
             self._history = memory.suspected(self._history, step.suspect)
-            self._history = memory.blamed(self._history, step.hung, step.suspect, fingerprints, now)
         if step.push is None:
             return
         log.info("Reloading the model server", extra={"change": step.reason})
@@ -169,20 +175,9 @@ class Agent:
             model_config.Model(name, self._view.base_path(name), model_config.Specific(tuple(served.versions)), served.labels)
             for name, served in step.push.items()
         ]
-        self._marker.write_text(json.dumps(sorted(step.push)))
-        self._history = memory.sent(self._history, step.push, now)
+        self._history = memory.sent(self._history, step.push, now, fingerprints)
+        self._journal.write(self._history)  # before the server hears of it, which may be the last thing it does
         self._reload = asyncio.create_task(self._server.reload(models))
-
-    def _left_behind(self) -> frozenset[str]:
-        """Return the models of a reload that an earlier agent of this pod sent and saw no answer to.
-
-        The server executes it whether or not anybody waits, and a second one meanwhile would queue behind it.
-        """
-        try:
-            names = json.loads(self._marker.read_text())
-        except (OSError, ValueError):
-            return frozenset()
-        return frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()
 
     def _link(self, push: Mapping[str, memory.Served]) -> None:
         for name, served in push.items():
@@ -195,7 +190,6 @@ class Agent:
         if self._reload is None or not self._reload.done():
             return
         task, self._reload = self._reload, None
-        self._marker.unlink(missing_ok=True)
         now = time.monotonic()
         try:
             task.result()
@@ -208,14 +202,23 @@ class Agent:
         except modelserver.ModelServerUnreachable as error:
             log.warning("Reload was not answered", extra={"error": str(error)})
             self.metrics.reloads.labels("unanswered").inc()
-            self._history = (memory.lost if error.is_lost else memory.doubted)(self._history, now)
+            self._history = (memory.broken if error.has_broken else memory.doubted)(self._history, now)
         else:
             self.metrics.reloads.labels("answered").inc()
             self._history = memory.answered(self._history, now)
 
     def _publish(self, seen: memory.Seen, step: steps.Step, now: float) -> None:
+        config = self._mounted
         state = report(
-            self.settings.pod_uid, self._mounted.hash, self._config_message, self._wanted, seen, self._history, step, now
+            self.settings.pod_uid,
+            config.hash,
+            self._config_message,
+            self._wanted,
+            seen,
+            self._history,
+            step,
+            now,
+            config.readiness,
         )
         if state.step != self.state.step and step.push is None:
             log.info("Next step", extra={"step": state.step})

@@ -40,7 +40,7 @@ class _StateCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         state = self._state()
         for name, explanation, value in (
-            ("ready", "1 if every model has an AVAILABLE version", state.ready),
+            ("ready", "1 if clients may be sent to the pod", state.ready),
             ("settled", "1 if nothing is left to do", state.settled),
             ("model_server_up", "1 if the model server answers", not state.server_message),
             ("model_server_suspect", "1 if the model server must be restarted", bool(state.suspect)),
@@ -55,10 +55,20 @@ class _StateCollector(Collector):
             "1 if the version is complete and sound on the volume",
             labels=["model_name", "version"],
         )
+        crashes = GaugeMetricFamily(
+            "tfmodel_agent_version_crashes",
+            "Times the model server died while the version alone was loading",
+            labels=["model_name", "version"],
+        )
+        model_available = GaugeMetricFamily(
+            "tfmodel_agent_model_available", "1 if clients of the model get answers", labels=["model_name"]
+        )
         for model in state.models:
+            model_available.add_metric([model.name], float(model.available))
             for version in model.versions:
                 labels = [model.name, str(version.version)]
                 available.add_metric(labels, float(version.state == "AVAILABLE"))
                 verified.add_metric(labels, float(version.verdict == "Verified"))
-        yield available
-        yield verified
+                if version.crashes:
+                    crashes.add_metric(labels, float(version.crashes))
+        yield from (available, verified, crashes, model_available)

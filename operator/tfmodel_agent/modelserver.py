@@ -5,9 +5,8 @@ Source: tensorflow/serving, apis/model_service.proto.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 import grpc
 import grpc.aio
@@ -26,11 +25,12 @@ class ModelServerUnreachable(Exception):
 
     Args:
         code: Of the call.
+        was_delivered: The request went out over a connection that stood.
     """
 
-    def __init__(self, message: str, code: grpc.StatusCode) -> None:
+    def __init__(self, message: str, code: grpc.StatusCode, *, was_delivered: bool = False) -> None:
         super().__init__(f"{code.name}: {message}")
-        self.is_lost = code is grpc.StatusCode.UNAVAILABLE  # there is no connection (any more)
+        self.has_broken = was_delivered and code is grpc.StatusCode.UNAVAILABLE
         self.is_busy = code in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
@@ -55,6 +55,7 @@ class ModelServer:
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 500),
             ("grpc.enable_http_proxy", 0),
+            ("grpc.enable_retries", 0),  # a reload is sent once, whatever becomes of it
         ]
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._reload = self._channel.unary_unary(
@@ -87,6 +88,7 @@ class ModelServer:
             ModelServerUnreachable: The connection broke; whether the reload was executed is not known.
         """
         request = pb.ReloadConfigRequest(config=model_config.to_message(models))
+        stood = self.connected
         try:
             await self._reload(request)
         except grpc.aio.AioRpcError as error:
@@ -97,28 +99,45 @@ class ModelServer:
                 case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
                     raise ReloadRefused(message, poisoned="platform" in message) from error
                 case code:
-                    raise ModelServerUnreachable(message, code) from error
+                    raise ModelServerUnreachable(message, code, was_delivered=stood) from error
 
     async def look(self, names: Iterable[str]) -> memory.Seen:
         """Ask for the status of every version of the models called ``names``."""
+        # All at once, and one after the other awaited: a task for each would cost as much again as the call.
+        calls = {name: self._status(_status_request(name), timeout=STATUS_SECONDS) for name in names}
         try:
-            answers = await asyncio.gather(*(self._versions(name) for name in names))
+            answers = {name: await _answer(call) for name, call in calls.items()}
         except ModelServerUnreachable as error:
+            for call in calls.values():
+                call.cancel()
             message = f"the model server at {self.address} does not answer: {error}"
             return memory.Seen(message=message, is_busy=error.is_busy and self.connected)
-        return memory.Seen({name: versions for name, versions in answers if versions is not None})
+        return memory.Seen({name: versions for name, versions in answers.items() if versions is not None})
 
-    async def _versions(self, name: str) -> tuple[str, memory.Versions | None]:
-        request = pb.GetModelStatusRequest(model_spec=pb.ModelSpec(name=name))
-        try:
-            response = await self._status(request, timeout=STATUS_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return name, None
-            raise ModelServerUnreachable(state.clean(error.details() or ""), error.code()) from error
-        return name, {found.version: _version(found) for found in response.model_version_status}
+
+def _status_request(name: str) -> pb.GetModelStatusRequest:
+    return pb.GetModelStatusRequest(model_spec=pb.ModelSpec(name=name))
+
+
+async def _answer(call: Awaitable[pb.GetModelStatusResponse]) -> memory.Versions | None:
+    """Return the versions that the answer to a call names, or None if the server does not know the model.
+
+    Raises:
+        ModelServerUnreachable: There is no answer.
+    """
+    try:
+        response = await call
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return None
+        raise ModelServerUnreachable(state.clean(error.details() or ""), error.code()) from error
+    return {found.version: _version(found) for found in response.model_version_status}
+
+
+_STATES = {number: name for name, number in pb.ModelVersionStatus.State.items()}
 
 
 def _version(found: pb.ModelVersionStatus) -> memory.ServerVersion:
-    message = found.status.error_message.decode("utf-8", "replace")
-    return memory.ServerVersion(pb.ModelVersionStatus.State.Name(found.state), found.status.error_code, state.clean(message))
+    status = found.status
+    message = state.clean(status.error_message.decode("utf-8", "replace")) if status.error_message else ""
+    return memory.ServerVersion(_STATES.get(found.state, "UNKNOWN"), status.error_code, message)

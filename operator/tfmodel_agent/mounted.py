@@ -20,6 +20,7 @@ class Mounted:
     hash: str
     models: tuple[model_config.Model, ...] = ()
     settings: Mapping[str, agent_config.ModelSettings] = dataclasses.field(default_factory=dict)
+    readiness: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL
 
 
 def mark(directory: Path) -> object:
@@ -50,7 +51,8 @@ def read(directory: Path) -> Mounted:
         raise MountedConfigInvalid(f"the mounted config can't be read: {error}") from error
     try:
         models = model_config.from_text(config)
-        return Mounted(agent_config.content_hash(config, settings), models, agent_config.from_json(settings))
+        found = agent_config.content_hash(config, settings)
+        return Mounted(found, models, agent_config.from_json(settings), agent_config.readiness(settings))
     except model_config.InvalidModelConfig as error:
         raise MountedConfigInvalid(f"models.config: {error}") from error
     except agent_config.InvalidAgentConfig as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tfmodel_agent import history as memory
-from tfmodel_agent import steps
-from tfmodel_serving import model_config, problems, saved_model
+from tfmodel_agent import readiness, steps, trials
+from tfmodel_serving import agent_config, model_config, problems, saved_model
 from tfmodel_serving.state import (
     MAX_NAMES,
     MAX_WARNINGS,
@@ -33,17 +33,16 @@ def report(
     history: memory.History,
     step: steps.Step,
     now: float,
+    mode: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL,
 ) -> AgentState:
     """Return the state of this pod.
 
-    A pod is ready while every model has an AVAILABLE version: a config or version that can't be served doesn't take a
-    pod that serves out of its Service.
+    A config or version that can't be served doesn't take a pod that serves out of its Service.
     """
-    serves = all(any(found.state == "AVAILABLE" for found in seen.models.get(one.model.name, {}).values()) for one in wanted)
     return AgentState(
         pod_uid=pod_uid,
         config_hash=config_hash,
-        ready=bool(config_hash) and (seen.reachable or seen.is_busy) and serves,
+        ready=bool(config_hash) and readiness.is_ready(mode, wanted, seen, history),
         settled=step.settled and not config_message,
         step=clean(step.reason),
         config_message=clean(config_message),
@@ -64,6 +63,7 @@ def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now
     others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(0, MAX_VERSIONS - len(in_use))]
     return ModelState(
         name=name,
+        available=readiness.is_available(name, seen),
         source_message=clean(wanted.source_message),
         versions=tuple(_version(wanted, v, v in targets, seen, history) for v in sorted([*in_use, *others], reverse=True)),
     )
@@ -79,6 +79,8 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         # What is loaded doesn't change with its files; that they will be looked at again is nothing to alarm people with.
         warnings = (f"it serves; before it is loaded again its files must be whole: {message}", *warnings)
         verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
+    elif against := trials.describe((name, version), history):
+        message, reason = against, problems.Reason.MODEL_LOAD_FAILED
     elif (failure := history.failures.get((name, version))) and not message:
         message, reason = f"failed to load: {failure.message}", problems.Reason.MODEL_LOAD_FAILED
     return VersionState(
@@ -93,4 +95,5 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         signatures=clean_all(finding.signatures, MAX_NAMES, NAME_CHARACTERS),
         warmup_records=finding.warmup_records,
         warnings=clean_all(warnings, MAX_WARNINGS, MESSAGE_CHARACTERS),
+        crashes=crash.alone if (crash := history.crashes.get((name, version))) else 0,
     )

@@ -7,8 +7,9 @@ core/availability_preserving_policy.cc, model_servers/server_core.cc; measured o
 * A version that serves stays until every wanted version that can be had is AVAILABLE: bad versions and emptied volumes
   unload nothing. Nor does writing to its files: what is loaded doesn't change with them.
 * A version that ended with an error is taken out and, after more than one poll of the server, tried again with back-off.
-* A new name holds the server's reload lock until it has loaded: names are added one at a time, unless they have loaded
-  before or the server has nothing to serve yet. What it may have died of is tried last, alone, and blamed if it dies again.
+* A new name holds the server's reload lock until it has loaded, and may take the server down: beside models that serve, names
+  are added one at a time, unless they have served before with the same files.
+* A server that was restarted gets first, and at once, what had served before. What was loading when it died is loaded alone.
 * A name is added again only when the END of its previous life was seen.
 * One reload in flight, ever. An overdue one, or a load that hangs, makes the server suspect: only a restart helps.
 """
@@ -18,12 +19,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tfmodel_agent import failures
+from tfmodel_agent import failures, trials
 from tfmodel_agent import history as memory
 from tfmodel_serving import model_config, saved_model
 
-LOAD_SECONDS = 600.0
-"""How long one load, warmup included, may take before it counts as hung."""
 CONFIRM_SECONDS = 0.1
 """How soon to look again while something moves."""
 
@@ -54,14 +53,12 @@ class Step:
     Args:
         push: The config to reload the server with, or None: nothing to send.
         suspect: Why the server must be restarted.
-        hung: The versions that are to blame for it.
         settled: The server serves what the mounted files and the volume allow; nothing moves.
     """
 
     reason: str
     push: Mapping[str, memory.Served] | None = None
     suspect: str = ""
-    hung: frozenset[failures.Key] = frozenset()
     settled: bool = False
 
 
@@ -84,23 +81,34 @@ def wanted_versions(wanted: Wanted, seen: memory.Seen, history: memory.History, 
 
 def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.History, now: float) -> Step:
     """Return the next safe step; calling it again with the same facts gives the same step."""
+    step = _step(wanted, seen, history, now)
+    if not step.settled or not history.crashes:
+        return step
+    can_be_loaded = [(one.model.name, version) for one in wanted for version in one.verified]
+    for key in trials.due(can_be_loaded, history, now):
+        trial = _step(wanted, seen, dataclasses.replace(history, trial=key), now)
+        if trial.push is not None:
+            return dataclasses.replace(trial, reason=f"{trial.reason}, alone: the server died while it was loading")
+    return step
+
+
+def _step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.History, now: float) -> Step:
     if history.suspect:
         return Step(f"waiting for a restart of the model server: {history.suspect}", suspect=history.suspect)
     if not seen.reachable and not seen.is_busy:
         return Step(f"waiting for the model server: {seen.message}")
-    if reason := _overdue(seen, history, now):
-        hung = _hung(seen, history, now) or history.trying
-        return Step(f"the model server must be restarted: {reason}", suspect=reason, hung=hung)
+    if hung := _hung(seen, history, now):
+        return Step(f"the model server must be restarted: {hung}", suspect=hung)
     if seen.is_busy:
         return Step(f"waiting for the model server: {seen.message}")
     if history.in_flight_since is not None:
         return Step("waiting for the model server to answer a reload")
+    if alone := trials.running(history):
+        return Step(f"{alone[0]}: version {alone[1]} is loading alone: the server died while it was loading")
     entries = {one.model.name: _entry(one, seen, history, now) for one in wanted}
-    admitted, waits = _admit(entries, seen, history, now)
-    target, held = _one_doubtful(admitted, history)
+    target, waits = _admit(wanted, entries, seen, history, now)
     if history.pushed is None or _differs(target, history.pushed):
         return Step(_describe(target, history.pushed), push=target)
-    waits += held
     waits += [
         f"{name}: version {version} is {seen.state(name, version) or 'not known to the server yet'}"
         for name, served in sorted(target.items())
@@ -125,9 +133,21 @@ def _entry(wanted: Wanted, seen: memory.Seen, history: memory.History, now: floa
     failed = {version for version in current if _failed_since_added(name, version, history)}
     available = {version for version in current if seen.state(name, version) == "AVAILABLE"}
     target = wanted_versions(wanted, seen, history, now)
+    if not current:
+        target = _restored(wanted, target, history)
     kept = current - failed
     versions = target if target and target <= available else kept | target
     return memory.Served(versions, _labels(wanted.model, versions, available, history))
+
+
+def _restored(wanted: Wanted, target: frozenset[int], history: memory.History) -> frozenset[int]:
+    """Return what a restarted server gets of a model: if the target has not served yet, what did serve; the target comes then."""
+    name = wanted.model.name
+    before = wanted.verified & {version for served, version in history.served if served == name}
+    if not before or (target and _is_proven(wanted, target, history)):
+        return target
+    served = {version for version in before if not trials.is_barred((name, version), history)}
+    return frozenset(version for version in served if _is_proven(wanted, frozenset({version}), history)) or target
 
 
 def _current(name: str, seen: memory.Seen, history: memory.History) -> frozenset[int]:
@@ -149,8 +169,10 @@ def _failed_since_added(name: str, version: int, history: memory.History) -> boo
 
 
 def _held_back(wanted: Wanted, version: int, history: memory.History, now: float) -> bool:
-    """Tell whether a version that failed has to wait, for a poll of the server at least."""
+    """Tell whether a version that failed has to wait, for a poll of the server at least, or for its trial."""
     key = (wanted.model.name, version)
+    if trials.is_barred(key, history):
+        return True
     failure = history.failures.get(key)
     if failure is None or history.added.get(key, 0.0) > failure.at:
         return False  # never failed, or on trial again
@@ -172,8 +194,13 @@ def _labels(model: model_config.Model, versions: frozenset[int], available: set[
     return labels
 
 
+def _is_proven(wanted: Wanted, versions: frozenset[int], history: memory.History) -> bool:
+    """Tell whether all of ``versions`` have served before, with the files they have now."""
+    return all(trials.is_proven((wanted.model.name, version), wanted.fingerprints, history) for version in versions)
+
+
 def _admit(
-    entries: Mapping[str, memory.Served], seen: memory.Seen, history: memory.History, now: float
+    wanted: Sequence[Wanted], entries: Mapping[str, memory.Served], seen: memory.Seen, history: memory.History, now: float
 ) -> tuple[dict[str, memory.Served], list[str]]:
     """Return the config to have next, and why names are left out of it for now."""
     target: dict[str, memory.Served] = {}
@@ -191,42 +218,24 @@ def _admit(
             waits.append(f"{name}: waiting for the model server to let go of it")
         else:
             new.append(name)
-    sure = [name for name in new if name in history.loaded or not target]
-    for name in sure or new[:1]:
+    proven = [
+        one.model.name for one in wanted if one.model.name in new and _is_proven(one, entries[one.model.name].versions, history)
+    ]
+    has_neighbours = bool(history.serving or history.served)
+    for name in proven or (new[:1] if has_neighbours else new):
         target[name] = entries[name]
     waits += [f"{name}: waiting for its turn to be added" for name in new if name not in target]
     return target, waits
 
 
-def _one_doubtful(target: Mapping[str, memory.Served], history: memory.History) -> tuple[dict[str, memory.Served], list[str]]:
-    """Return ``target`` with one at most of the versions that the server may have died of, and that one alone."""
-    new = memory.keys(target) - memory.keys(history.pushed or {})
-    doubtful = sorted(new & history.doubtful)
-    is_quiet = not history.trying and new <= history.doubtful
-    held = set(doubtful[1:] if is_quiet else doubtful)
-    waits = [
-        f"{name}: version {version} waits to be loaded alone: the model server may have died of it" for name, version in held
-    ]
-    kept = {
-        name: dataclasses.replace(served, versions=frozenset(v for v in served.versions if (name, v) not in held))
-        for name, served in target.items()
-    }
-    return {name: served for name, served in kept.items() if served.versions}, waits
-
-
-def _overdue(seen: memory.Seen, history: memory.History, now: float) -> str:
-    """Say what takes longer than anything may, ``""`` if nothing does."""
-    if history.in_flight_since is not None and now - history.in_flight_since > LOAD_SECONDS:
-        return f"a reload has had no answer for {LOAD_SECONDS:.0f} s"
-    for name, version in sorted(_hung(seen, history, now)):
-        return f"{name}: version {version} has been {seen.state(name, version)} for {LOAD_SECONDS:.0f} s"
+def _hung(seen: memory.Seen, history: memory.History, now: float) -> str:
+    seconds = memory.LOAD_SECONDS
+    if history.in_flight_since is not None and now - history.in_flight_since > seconds:
+        return f"a reload has had no answer for {seconds:.0f} s"
+    for name, version in memory.overdue_loads(history, now):
+        if (state := seen.state(name, version)) in {"START", "LOADING"}:
+            return f"{name}: version {version} has been {state} for {seconds:.0f} s"
     return ""
-
-
-def _hung(seen: memory.Seen, history: memory.History, now: float) -> frozenset[failures.Key]:
-    """Return the versions whose load takes longer than a load may."""
-    loading = {key for key in memory.keys(history.pushed or {}) if seen.state(*key) in {"START", "LOADING"}}
-    return frozenset(key for key in loading if now - history.added.get(key, now) > LOAD_SECONDS)
 
 
 def _differs(target: Mapping[str, memory.Served], pushed: Mapping[str, memory.Served]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,6 +16,15 @@ SCHEMA = 1
 
 class InvalidAgentConfig(ValueError):
     """`agent.json` is not what this agent understands."""
+
+
+class Readiness(enum.StrEnum):
+    """What a pod's readiness is about."""
+
+    EVERY_MODEL = "EveryModel"
+    """Each model of the config answers: for a server of one TFModel."""
+    PER_MODEL = "PerModel"
+    """The config is applied: for a shared server, on which each model's readiness is its own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,12 +51,14 @@ def content_hash(models_config: str, agent_json: str) -> str:
     return hashlib.sha256(f"{len(models_config)}:{models_config}{agent_json}".encode()).hexdigest()[:16]
 
 
-def to_json(models: Mapping[str, ModelSettings]) -> str:
+def to_json(models: Mapping[str, ModelSettings], readiness: Readiness = Readiness.EVERY_MODEL) -> str:
     """Return the text of `agent.json`; equal inputs give equal text.
 
     Defaults are left out: so an operator that knows more settings publishes the same text as before, and disturbs no agent.
     """
-    document = {"schema": SCHEMA, "models": {name: _to_dict(settings) for name, settings in models.items()}}
+    document: dict[str, Any] = {"schema": SCHEMA, "models": {name: _to_dict(settings) for name, settings in models.items()}}
+    if readiness is not Readiness.EVERY_MODEL:
+        document["readiness"] = readiness.value
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
@@ -56,13 +68,27 @@ def from_json(text: str) -> dict[str, ModelSettings]:
     Raises:
         InvalidAgentConfig: Not JSON, another schema, or a field of another type.
     """
+    return {name: _settings(name, fields) for name, fields in _document(text)["models"].items()}
+
+
+def readiness(text: str) -> Readiness:
+    """Return what `agent.json` says of readiness; what this agent doesn't understand is as good as nothing.
+
+    Raises:
+        InvalidAgentConfig: As for :func:`from_json`.
+    """
+    found = _document(text).get("readiness")
+    return Readiness(found) if found in list(Readiness) else Readiness.EVERY_MODEL
+
+
+def _document(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except ValueError as error:
         raise InvalidAgentConfig(f"not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA or not isinstance(document.get("models"), dict):
         raise InvalidAgentConfig(f"expected an object with schema {SCHEMA} and models")
-    return {name: _settings(name, fields) for name, fields in document["models"].items()}
+    return document
 
 
 def _to_dict(settings: ModelSettings) -> dict[str, Any]:

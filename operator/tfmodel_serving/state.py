@@ -33,6 +33,7 @@ class VersionState:
         digest: ``sha256:…`` of its files, or ``""`` while that isn't known.
         signatures: Names, at most :data:`MAX_NAMES`.
         warnings: What is odd about its files, and harmless; at most :data:`MAX_WARNINGS`.
+        crashes: How often the model server died while this version alone was loading; ``message`` says what comes next.
     """
 
     version: int
@@ -46,6 +47,7 @@ class VersionState:
     signatures: tuple[str, ...] = ()
     warmup_records: int = 0
     warnings: tuple[str, ...] = ()
+    crashes: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,11 +57,13 @@ class ModelState:
     Args:
         source_message: Why the base path can't be read; ``""`` if it can.
         versions: Newest first.
+        available: Clients of it get answers from this pod.
     """
 
     name: str
     source_message: str = ""
     versions: tuple[VersionState, ...] = ()
+    available: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

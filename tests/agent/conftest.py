@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +54,7 @@ class Pod:
         self.agent: subprocess.Popen[bytes] | None = None
         self.models: dict[str, model_config.Model] = {}
         self.settings: dict[str, agent_config.ModelSettings] = {}
+        self.readiness = agent_config.Readiness.EVERY_MODEL
         self._launcher = Launcher(directory)
 
     def start_server(self, *more_flags: str) -> None:
@@ -62,8 +63,10 @@ class Pod:
         given += [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}", f"--model_config_file={self.directory}/boot.config"]
         self.server = self._launcher.start([*given, *more_flags], Constraints())
 
-    def start_agent(self, drain_seconds: float = 20) -> None:
-        command = [sys.executable, "-m", "tfmodel_agent", "work", f"--config={self.config}", f"--view={self.view}"]
+    def start_agent(
+        self, drain_seconds: float = 20, interpreter: Sequence[str] = (sys.executable, "-m", "tfmodel_agent")
+    ) -> None:
+        command = [*interpreter, "work", f"--config={self.config}", f"--view={self.view}"]
         command += [f"--server=127.0.0.1:{self.grpc_port}", "--host=127.0.0.1", f"--port={self.agent_port}", "--pod-uid=test"]
         command += [f"--client-port={port}" for port in (self.grpc_port, self.rest_port)]
         command += [f"--drain-token={DRAIN_TOKEN}", f"--drain-seconds={drain_seconds}"]
@@ -92,7 +95,7 @@ class Pod:
         data = Path(tempfile.mkdtemp(dir=self.config, prefix="..data-"))
         (data / "models.config").write_text(model_config.to_text(models))
         chosen = {name: agent_config.ModelSettings(**settings) for name in self.models}
-        (data / "agent.json").write_text(agent_config.to_json(chosen))
+        (data / "agent.json").write_text(agent_config.to_json(chosen, self.readiness))
         link = self.config / "..new"
         link.symlink_to(data.name)
         link.replace(self.config / "..data")
@@ -128,6 +131,10 @@ class Pod:
         """Return what the agent says of one version, or {}."""
         models = [model for model in self.state().get("models", []) if model["name"] == name]
         return next((v for model in models for v in model["versions"] if v["version"] == version), {})
+
+    def model_state(self, name: str) -> dict[str, Any]:
+        """Return what the agent says of one model, or {}."""
+        return next((model for model in self.state().get("models", []) if model["name"] == name), {})
 
     def available(self, name: str = "half") -> set[int]:
         models = [model for model in self.state().get("models", []) if model["name"] == name]

@@ -14,6 +14,7 @@ import grpc
 BODY = json.dumps({"instances": [1.0, 2.0, 5.0]})
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 MAX_SECONDS = 120.0
+CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100)]
 
 
 def predict_request(model: str) -> bytes:
@@ -79,6 +80,6 @@ class Load:
 
     def _grpc(self, target: tuple[str, bytes]) -> object:
         address, request = target
-        channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+        channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         stub = channel.unary_unary(PREDICT)
         return lambda: stub(request, timeout=5)

@@ -2,7 +2,7 @@
 
 `apply_*`: mounted files changed -> reload sent. `available_*`: -> version AVAILABLE (the server's own 1 s poll is in it).
 `verified_*`: version directory complete -> reported verified. `start_seconds`: process started -> first reload sent.
-`idle_millicores`, `rss_mb`: twenty models at rest. The others are those of :mod:`tests.bench.verify`.
+`idle_millicores`, `rss_mb`: twenty models at rest. The others are those of :mod:`tests.bench.verify` and :mod:`.agent_shared`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.agent.conftest import Pod
-from tests.bench import verify
+from tests.bench import agent_shared, verify
 from tfmodel_serving.model_config import Specific
 
 ROUNDS = 12
@@ -37,6 +37,11 @@ def main() -> None:
             figures |= measure(pod)
         finally:
             pod.stop()
+        shared = Pod(Path(directory) / "shared")
+        try:
+            figures |= agent_shared.measure(shared)
+        finally:
+            shared.stop()
     print(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.modelserver import monitor, retrier, servables, source, status
 from tests.modelserver.manager import TICK_SECONDS, Manager
 from tfmodel_agent import history as memory
-from tfmodel_agent import steps, view
+from tfmodel_agent import journal, readiness, steps, view
 from tfmodel_serving import model_config, saved_model
 from tfmodel_serving.protos import serving_pb2
 
@@ -34,10 +34,14 @@ class Volume:
 
     Those that are not sound fail to load, or do what :data:`DEADLY` or :data:`HANGING` says. A model and its candidate have
     one base path.
+
+    Args:
+        deadly: Versions that kill the server whatever their files are.
     """
 
     root: Path
     versions: dict[str, dict[int, tuple[str, bool | str]]] = dataclasses.field(default_factory=dict)
+    deadly: set[tuple[str, int]] = dataclasses.field(default_factory=set)
     written_until: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict)
 
     def of(self, name: str) -> dict[int, tuple[str, bool | str]]:
@@ -80,7 +84,7 @@ class _Loader:
 
     def load(self) -> None:
         _, sound = self._volume.of(self._id.name).get(self._id.version, ("", False))
-        if sound == DEADLY:
+        if sound == DEADLY or (self._id.name, self._id.version) in self._volume.deadly:
             raise _Died
         if sound == HANGING:
             raise _Hangs
@@ -155,6 +159,10 @@ class Server:
         self._unloads.run_due()
         self._finish()
 
+    def skip(self) -> None:
+        """The clock has leapt."""
+        self._next_poll = self._clock()
+
     def look(self, names: set[str]) -> memory.Seen:
         found = {name: self.states.versions(name) for name in names}
         return memory.Seen(
@@ -199,7 +207,7 @@ class World:
         self.asked: Server | None = None  # which server has our reload in flight
         self.step = steps.Step("")
         self.trace: list[str] = []
-        self.deaths = 0
+        self.died_at: list[float] = []
         self._next_look = self._verifies_from = self._back_at = self.now
 
     def run(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
@@ -212,6 +220,17 @@ class World:
                 self._agent()
             check()
 
+    @property
+    def deaths(self) -> int:
+        return len(self.died_at)
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass in one leap, for times in which nothing happens but waiting."""
+        self.now = self._next_look = self.now + seconds
+        if self.server is not None:
+            self.server.skip()
+        self.run(0.1)
+
     def _run_server(self) -> None:
         if self.server is None:
             if self.now >= self._back_at:
@@ -220,7 +239,7 @@ class World:
         try:
             self.server.tick()
         except _Died:
-            self.deaths += 1
+            self.died_at.append(self.now)
         else:
             if not (self.step.suspect and self._has_kubelet):
                 return
@@ -232,9 +251,8 @@ class World:
         self.run(away)
 
     def restart_agent(self) -> None:
-        """The agent forgets everything; a reload it had in flight goes on in the server."""
-        names = frozenset(self.history.pushed or ()) if self.asked else self.history.orphaned
-        self.history, self.asked = memory.started(names, self.now), None
+        """The agent knows no more than its journal; a reload it had in flight goes on in the server."""
+        self.history, self.asked = journal.from_json(journal.to_json(self.history), self.now), None
         self._verifies_from = self.now + SETTLE_SECONDS
 
     def rogue_reload(self, versions: set[int]) -> None:
@@ -268,15 +286,15 @@ class World:
         wanted = self.wanted()
         marks = {(one.model.name, v): mark for one in wanted for v, mark in one.fingerprints.items()}
         if self.asked is not None and (self.server is not self.asked or not self.asked.busy):
-            done = memory.answered if self.server is self.asked else memory.lost  # a killed server breaks the connection
+            done = memory.answered if self.server is self.asked else memory.broken  # a killed server breaks the connection
             self.history, self.asked = done(self.history, self.now), None
-        names = set(self.models) | set(self.history.pushed or {}) | self.history.orphaned
+        names = set(self.models) | self.history.names
         seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
         self.history = memory.look(self.history, seen, marks, self.now)
+        self.history = dataclasses.replace(self.history, is_fed=readiness.is_fed(wanted, seen, self.history, self.now))
         self.step = steps.next_step(wanted, seen, self.history, self.now)
         if self.step.suspect and not self.history.suspect:
             self.history = memory.suspected(self.history, self.step.suspect)
-            self.history = memory.blamed(self.history, self.step.hung, self.step.suspect, marks, self.now)
         if self.step.push is None or self.server is None:
             return
         self.trace.append(f"{self.now:.1f} {self.step.reason}")
@@ -284,7 +302,7 @@ class World:
             assert served.versions, f"{name}: `specific` without versions unloads everything, and hangs a reload that adds it"
             for version in served.versions:
                 self.view.link(name, version, str(self.volume.root / base(name) / str(version)))
-        self.history = memory.sent(self.history, self.step.push, self.now)
+        self.history = memory.sent(self.history, self.step.push, self.now, marks)
         self.asked = self.server
         self.server.reload(
             [

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.agent.simulation import CANDIDATE, DEADLY, HANGING, World, base
-from tfmodel_agent import failures, steps
+from tfmodel_agent import crashes, failures
+from tfmodel_agent import history as memory
 from tfmodel_serving.model_config import All, Latest, Model, Specific
 
 PATHS, VERSIONS = st.sampled_from(["a", "b"]), st.integers(1, 4)
@@ -178,7 +179,9 @@ def test_once_nothing_changes_nothing_is_sent(changes):
 def test_no_version_breaks_a_server_for_the_others(monkeypatch, versions, policies, changes):
     """Versions that kill the server or load for ever are found out, left out, and what is good serves undisturbed."""
     monkeypatch.setattr(failures, "RETRY_SECONDS", (3.0, 4.0, 5.0, 6.0))
-    monkeypatch.setattr(steps, "LOAD_SECONDS", 5.0)
+    monkeypatch.setattr(crashes, "PROTECTING_SECONDS", (6.0, 9.0))
+    monkeypatch.setattr(crashes, "LONELY_SECONDS", (3.0, 1000.0))
+    monkeypatch.setattr(memory, "LOAD_SECONDS", 5.0)
     placed = [(("put", path, version, sound), 0.0) for (path, version), sound in versions.items()]
     chosen = [(("policy", path, policy), 0.0) for path, policy in policies.items()]
     for world in play([*placed, *chosen, *changes]):
@@ -210,7 +213,7 @@ def test_a_suspect_server_is_left_alone_until_it_is_restarted(tmp_path):
     assert world.server.available("a") == {2}
 
 
-@pytest.mark.parametrize("seconds", [steps.LOAD_SECONDS + 5])
+@pytest.mark.parametrize("seconds", [memory.LOAD_SECONDS + 5])
 def test_a_load_that_hangs_makes_the_server_suspect(tmp_path, seconds, monkeypatch):
     monkeypatch.setattr("tests.unit.agent.simulation.LOAD_SECONDS", 10 * seconds)
     world = World(tmp_path, has_kubelet=False)

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from tfmodel_agent import crashes, steps
 from tfmodel_agent import history as memory
-from tfmodel_agent import steps
 from tfmodel_agent.history import ServerVersion
 from tfmodel_serving import model_config
 from tfmodel_serving.model_config import All, Latest, Specific
@@ -50,7 +50,7 @@ class Trace:
         self.history = memory.look(self.history, looked, marks, self.now)
         step = steps.next_step(models, looked, self.history, self.now)
         if step.push is not None:
-            self.history = memory.answered(memory.sent(self.history, step.push, self.now), self.now)
+            self.history = memory.answered(memory.sent(self.history, step.push, self.now, marks), self.now)
         return "push " + step.reason if step.push is not None else step.reason
 
 
@@ -157,7 +157,7 @@ def test_a_label_moves_when_its_version_is_available_and_not_before():
 
 def test_names_are_added_one_at_a_time_to_a_server_that_serves_unless_they_have_loaded_before():
     """A new name holds the reload's lock until it has loaded."""
-    trace = Trace(memory.History(pushed={}, reachable=True, loaded=frozenset({"c", "d"})))
+    trace = Trace(memory.History(pushed={}, reachable=True, proven=dict.fromkeys([("c", 1), ("d", 1)], crashes.mark("files"))))
     trace.step(wanted("s", verified=[1]))
     every = [wanted(name, verified=[1]) for name in "sabcd"]
     looked = {"s": {1: "AVAILABLE"}}
@@ -182,14 +182,15 @@ def test_after_a_death_what_has_loaded_is_fed_at_once_and_what_may_have_caused_i
     trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
     assert trace.step(every, seen(), after=1) == "push a: - -> {1}; d: - -> {1}"
     serving = {"a": {1: "AVAILABLE"}, "d": {1: "AVAILABLE"}}
-    assert trace.step(every, seen(**serving), after=1) == "push b: - -> {1}"
-    assert trace.step(every, seen(**serving, b={1: "AVAILABLE"}), after=1) == "push c: - -> {1}"
+    alone = "alone: the server died while it was loading"
+    assert trace.step(every, seen(**serving), after=1) == f"push b: - -> {{1}}, {alone}"
+    assert trace.step(every, seen(**serving, b={1: "AVAILABLE"}), after=1) == f"push c: - -> {{1}}, {alone}"
     trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
     assert trace.step(every, seen(), after=1) == "push a: - -> {1}; b: - -> {1}; d: - -> {1}"
     serving["b"] = {1: "AVAILABLE"}
     assert trace.step(every, seen(**serving), after=1) == "serving what is wanted", "c alone was on its way: it is the cause"
-    assert trace.history.failures["c", 1].message == "the model server died while it was loading"
-    assert trace.step(every, seen(**serving), after=29) == "push c: - -> {1}"
+    assert trace.step(every, seen(**serving), after=600) == "serving what is wanted"
+    assert trace.step(every, seen(**serving), after=60) == f"push c: - -> {{1}}, {alone}"
 
 
 def test_a_version_that_kills_the_server_is_left_out_and_the_old_one_is_fed_again():
@@ -205,13 +206,17 @@ def test_a_reload_that_breaks_with_the_server_is_blamed_on_what_it_added():
     """The server dies before it has told of any version."""
     half, now = wanted(verified=[1]), 1000.0
     history = memory.sent(memory.History(pushed={}, reachable=True), {"half": memory.Served(frozenset({1}))}, now)
-    history = memory.lost(history, now + 1)
-    history = memory.look(history, memory.Seen(message="UNAVAILABLE"), {}, now + 1)
-    history = memory.look(history, seen(), {("half", 1): "files"}, now + 2)
-    assert list(history.failures) == [("half", 1)]
-    assert steps.next_step([half], seen(), history, now + 2).settled
-    refused = memory.doubted(memory.sent(memory.History(pushed={}, reachable=True), history.pushed, now), now + 1)
-    assert not memory.look(refused, seen(), {}, now + 2).failures, "a server that answers has not died"
+    broken = memory.broken(history, now + 1)
+    away = memory.look(broken, memory.Seen(message="UNAVAILABLE"), {}, now + 1)
+    back = memory.look(away, seen(), {}, now + 2)
+    assert list(back.crashes) == [("half", 1)]
+    assert steps.next_step([half], seen(), back, now + 2).settled
+    unseen = memory.look(memory.look(broken, seen(), {}, now + 1.2), seen(), {}, now + 4)
+    assert list(unseen.crashes) == [("half", 1)], "it was back so soon that nobody saw it away"
+    working = memory.look(memory.look(broken, seen(half={1: "LOADING"}), {}, now + 1.2), seen(half={1: "AVAILABLE"}), {}, now + 4)
+    assert not working.crashes, "a server that goes on has not died"
+    refused = memory.look(memory.doubted(history, now + 1), memory.Seen(message="UNAVAILABLE"), {}, now + 1)
+    assert not memory.look(refused, seen(), {}, now + 2).crashes, "what it never began it can't have died of"
 
 
 def test_what_hangs_is_left_out_when_the_server_is_back():
@@ -220,10 +225,10 @@ def test_what_hangs_is_left_out_when_the_server_is_back():
     trace.step(every)
     looked = seen(a={1: "AVAILABLE"}, b={1: "LOADING"})
     trace.step(every, looked, after=1)
-    step = steps.next_step(every, looked, trace.history, trace.now + steps.LOAD_SECONDS)
-    assert (step.suspect, step.hung) == ("b: version 1 has been LOADING for 600 s", {("b", 1)})
-    trace.now += steps.LOAD_SECONDS
-    trace.history = memory.blamed(memory.suspected(trace.history, step.suspect), step.hung, step.suspect, {("b", 1): "files"}, trace.now)
+    step = steps.next_step(every, looked, trace.history, trace.now + memory.LOAD_SECONDS)
+    assert step.suspect == "b: version 1 has been LOADING for 600 s"
+    trace.now += memory.LOAD_SECONDS
+    trace.history = memory.suspected(trace.history, step.suspect)
     trace.step(every, memory.Seen(message="UNAVAILABLE"), after=1)
     assert trace.step(every, seen(), after=1) == "push a: - -> {1}"
     assert trace.step(every, seen(a={1: "AVAILABLE"}), after=1) == "serving what is wanted"
@@ -288,7 +293,7 @@ def test_nothing_is_sent_while_a_reload_is_in_flight_and_an_overdue_one_makes_th
     history = memory.sent(memory.History(pushed={}, reachable=True), {"half": memory.Served(frozenset({1}))}, 1000.0)
     step = steps.next_step([half, wanted("b", verified=[1])], seen(), history, 1005.0)
     assert (step.push, step.reason) == (None, "waiting for the model server to answer a reload")
-    step = steps.next_step([half], seen(), history, 1000.0 + steps.LOAD_SECONDS + 1)
+    step = steps.next_step([half], seen(), history, 1000.0 + memory.LOAD_SECONDS + 1)
     assert step.suspect == "a reload has had no answer for 600 s"
     again = steps.next_step([half], seen(), memory.suspected(history, step.suspect), 1605.0)
     assert again.push is None
@@ -311,7 +316,7 @@ def test_a_server_that_is_too_busy_to_answer_has_not_been_away():
     trace.step(half)
     assert trace.step(half, busy, after=1) == "waiting for the model server: RESOURCE_EXHAUSTED"
     in_flight = memory.sent(trace.history, {"half": memory.Served(frozenset({1, 2}))}, trace.now)
-    step = steps.next_step([half], busy, in_flight, trace.now + steps.LOAD_SECONDS + 1)
+    step = steps.next_step([half], busy, in_flight, trace.now + memory.LOAD_SECONDS + 1)
     assert step.suspect == "a reload has had no answer for 600 s"
 
 

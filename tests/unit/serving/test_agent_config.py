@@ -40,3 +40,18 @@ def test_what_this_agent_does_not_understand_is_as_good_as_not_there(fields):
 def test_another_file_is_invalid(text):
     with pytest.raises(agent_config.InvalidAgentConfig):
         agent_config.from_json(text)
+
+
+def test_readiness_is_of_every_model_unless_said_otherwise():
+    models = {"half": agent_config.ModelSettings()}
+    assert agent_config.readiness(agent_config.to_json(models)) is agent_config.Readiness.EVERY_MODEL
+    shared = agent_config.to_json(models, agent_config.Readiness.PER_MODEL)
+    assert agent_config.readiness(shared) is agent_config.Readiness.PER_MODEL
+    assert agent_config.from_json(shared) == models
+    assert '"readiness"' not in agent_config.to_json(models), "what every agent does anyway disturbs none by being said"
+
+
+@pytest.mark.parametrize("value", ['"Whatever"', "1", "null", "[]", "{}"])
+def test_a_readiness_of_another_kind_is_as_good_as_none(value):
+    text = f'{{"schema": 1, "models": {{}}, "readiness": {value}}}'
+    assert agent_config.readiness(text) is agent_config.Readiness.EVERY_MODEL

@@ -13,9 +13,11 @@ from tfmodel_serving import state
 version_states = st.builds(
     state.VersionState, st.integers(1, 2**63 - 1), st.text(), message=st.text(), digest=st.text(), wanted=st.booleans(),
     signatures=st.lists(st.text(), max_size=2).map(tuple), warmup_records=st.integers(0, 1000),
-    warnings=st.lists(st.text(), max_size=2).map(tuple),
+    warnings=st.lists(st.text(), max_size=2).map(tuple), crashes=st.integers(0, 9),
 )  # fmt: skip
-model_states = st.builds(state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple))
+model_states = st.builds(
+    state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple), available=st.booleans()
+)
 states = st.builds(
     state.AgentState, st.text(), st.text(), st.booleans(), st.booleans(), st.text(), suspect=st.text(), server_message=st.text(),
     models=st.lists(model_states, max_size=3).map(tuple),

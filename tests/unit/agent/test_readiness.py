@@ -1,0 +1,81 @@
+"""When a pod of a shared server is ready, and that no model takes it from the others once it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.agent.simulation import AWAY_SECONDS, World
+from tests.unit.agent.test_steps import FAILED, seen, wanted
+from tfmodel_agent import crashes, failures, readiness
+from tfmodel_agent import history as memory
+from tfmodel_serving.agent_config import Readiness
+from tfmodel_serving.model_config import Latest, Model
+
+GONE = memory.Seen(message="gone")
+CRASH = crashes.Crash(crashes.mark("files"), 1.0, alone=1)
+FAILURE = failures.Failure("no SavedModel", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("models", "server", "history", "now", "is_fed"),
+    [
+        pytest.param([], seen(), {}, 0.1, True, id="there is nothing to serve"),
+        pytest.param([wanted("a", verified=[1])], seen(a={1: "LOADING"}), {}, 30.0, False, id="it is loading"),
+        pytest.param([wanted("a", verified=[1])], seen(a={1: "AVAILABLE"}), {}, 0.1, True, id="it serves"),
+        pytest.param([wanted("a")], seen(), {}, 1.0, False, id="the files have hardly been looked at"),
+        pytest.param([wanted("a")], seen(), {}, 6.0, True, id="there is nothing good on the volume"),
+        pytest.param([wanted("a", verified=[1])], seen(a={1: FAILED}), {"failures": {("a", 1): FAILURE}}, 9.0, True, id="it failed"),
+        pytest.param([wanted("a", verified=[1])], seen(), {"crashes": {("a", 1): CRASH}}, 9.0, True, id="it took the server down"),
+        pytest.param([wanted("a", verified=[1])], GONE, {}, 9.0, False, id="the server does not answer"),
+        pytest.param([wanted("a", verified=[1])], seen(), {"is_fed": True}, 9.0, True, id="it joined later"),
+        pytest.param([wanted("a", verified=[1])], seen(), {"was_fed": True}, 1.0, True, id="it joined, and then the server died"),
+        pytest.param(
+            [wanted("a", verified=[1])], seen(), {"was_fed": True, "served": {("a", 1)}}, 1.0, False, id="it is to be fed again"
+        ),
+        pytest.param(
+            [wanted("a", verified=[1])], seen(), {"was_fed": True, "served": {("a", 1)}}, 6.0, True, id="feeding it takes long"
+        ),
+    ],
+)
+def test_a_server_is_fed_when_all_is_served_that_could_be_at_once(models, server, history, now, is_fed):
+    given = memory.History(began_at=0.0, reachable=True, **history)
+    assert readiness.is_fed(models, server, given, now) is is_fed
+
+
+def test_a_dedicated_pod_is_ready_while_every_model_answers_and_a_shared_one_once_it_is_fed():
+    two, one_serves = [wanted("a", verified=[1]), wanted("b", verified=[1])], seen(a={1: "AVAILABLE"}, b={1: FAILED})
+    fed = memory.History(is_fed=True)
+    assert not readiness.is_ready(Readiness.EVERY_MODEL, two, one_serves, fed)
+    assert readiness.is_ready(Readiness.PER_MODEL, two, one_serves, fed)
+    assert not readiness.is_ready(Readiness.PER_MODEL, two, one_serves, memory.History())
+    assert not readiness.is_ready(Readiness.PER_MODEL, two, GONE, fed), "a server that does not answer takes all along"
+
+
+def test_what_joins_or_crashes_later_never_takes_a_pod_out_for_longer_than_the_server_is_away(tmp_path):
+    world = World(tmp_path)
+    for name in ("a", "b", "c"):
+        world.volume.put(name, 1, name, True)
+        world.models[name] = Model(name, f"/models/{name}", Latest(1))
+    world.run(10)
+    assert world.history.is_fed
+    world.volume.put("bad", 1, "bad", True)
+    world.volume.deadly.add(("bad", 1))
+    world.models["bad"] = Model("bad", "/models/bad", Latest(1))
+    for moment in range(600):
+        world.run(0.1)
+        since = world.now - max(world.died_at, default=0.0)
+        assert world.history.is_fed or since < AWAY_SECONDS + 2.0, moment
+        if world.history.is_fed and world.history.was_fed:
+            assert all(world.server.available(name) for name in ("a", "b", "c")), "ready again means fed again"
+    assert world.deaths == 1
+
+
+def test_an_agent_that_is_restarted_knows_that_the_pod_was_ready(tmp_path):
+    world = World(tmp_path)
+    world.volume.put("a", 1, "a", True)
+    world.models["a"] = Model("a", "/models/a", Latest(1))
+    world.run(10)
+    world.models["b"] = Model("b", "/models/b", Latest(1))
+    world.restart_agent()
+    world.run(0.3)
+    assert world.history.is_fed
