@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from tfmodel_operator.cluster.feed import Feed
 
 LOGIN_SECONDS = 1.0
 """At least, between two logins: kopf logs in again as soon as an API server says 401, which one that starts may do."""
+LOGIN_LASTS = datetime.timedelta(minutes=30)
+"""Then the token is read anew: it is another one every hour."""
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -61,7 +64,10 @@ def registry(feed: Feed, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
 
 
 class _PatientLogin:
-    """Logs in for kopf, which gives up for good when the same credentials come twice, and asks without a pause."""
+    """Logs in for kopf, which gives up for good on credentials that come again after a 401, and asks without a pause.
+
+    Theirs have a time of expiry, and so are never the same.
+    """
 
     def __init__(self) -> None:
         self._last = float("-inf")
@@ -69,7 +75,7 @@ class _PatientLogin:
     async def log_in(self, **kwargs: Any) -> kopf.ConnectionInfo:
         await asyncio.sleep(max(0.0, self._last + LOGIN_SECONDS - time.monotonic()))
         self._last = time.monotonic()
-        return login(**kwargs)
+        return dataclasses.replace(login(**kwargs), expiration=datetime.datetime.now(datetime.UTC) + LOGIN_LASTS)
 
 
 def login(**kwargs: Any) -> kopf.ConnectionInfo:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tfmodel_operator.api import conditions, facts, kinds, labels, spec
@@ -41,21 +42,24 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Desired:
-    """What follows from a spec, once it has been brought about.
+    """What follows from a spec, once it has been brought about; its objects are not kept.
 
     Args:
-        pods: Those the plan was made from.
-        problem: Why it could not be, if that is for somebody else to mend.
+        config_hash: Of the published config.
+        again_in_seconds: When time alone will change the plan; None: never.
+        pods: Those the plan was made from; None: it depends on none.
+        problem: Why it could not be brought about, if that is for somebody else to mend.
     """
 
     model: spec.TFModel
-    plan: plans.Plan
-    pods: tuple[Body, ...]
+    config_hash: str
+    again_in_seconds: float | None
+    pods: tuple[Body, ...] | None
     problem: Finding | None
 
     def follows_from(self, children: Children) -> bool:
         """Tell whether the plan would be the same with these pods."""
-        return not self.plan.depends_on_pods or self.pods == children.pods
+        return self.pods is None or self.pods == children.pods
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,6 +79,10 @@ class Memory:
     desired: Desired | None = None
     judged: tuple[facts.Facts, Any] | None = None
 
+    def holds(self, edition: int, now: float) -> bool:
+        """Tell whether ``desired`` is still what follows, as far as time and the store's edition tell."""
+        return self.edition == edition and now < self.until
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
@@ -82,6 +90,7 @@ class World:
 
     Args:
         platform: This operator, as far as it shows in what it makes.
+        busy: Tells whether other TFModels wait.
     """
 
     store: Store
@@ -90,6 +99,7 @@ class World:
     agents: Agents
     recorder: Recorder
     platform: Platform
+    busy: Callable[[], bool]
     memories: dict[Key, Memory] = dataclasses.field(default_factory=dict)
 
     def memory(self, key: Key) -> Memory:
@@ -130,7 +140,7 @@ async def reconcile(key: Key, world: World) -> float | None:
     except Vanished:
         return 0.0
     again = await _report(desired, body, key, world)
-    return min(again, desired.plan.again_in_seconds or again)
+    return min(again, desired.again_in_seconds or again)
 
 
 async def _report(desired: Desired, body: Body, key: Key, world: World) -> float:
@@ -154,33 +164,35 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired:
         spec.InvalidSpec, model_config.InvalidModelConfig: Nothing follows from it.
         Vanished: See there.
     """
-    memory, edition, now = world.memory(key), world.store.edition(key), time.monotonic()
-    children = world.store.children(key)
-    if memory.desired and memory.edition == edition and now < memory.until and memory.desired.follows_from(children):
+    memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
+    if memory.desired and memory.holds(world.store.edition(key), now) and memory.desired.follows_from(children):
         return memory.desired
-    memory.desired = None
+    edition, memory.desired = world.store.edition(key), None
     model = spec.parse(body)
     plan = plans.make_plan(model, world.platform, children, datetime.datetime.now(datetime.UTC))
     if _has_conditions(body) and world.applier.missing(plan.objects) and not await _exists(body, world):
         raise Vanished
-    problem = await _apply(plan, key, world)
-    memory.desired, memory.edition = Desired(model, plan, children.pods, problem), edition
+    in_place, problem = await _apply(plan, key, world)
+    if in_place and world.store.model(key) is body:
+        edition = world.store.edition(key)  # what has changed meanwhile is what we changed
+    pods = children.pods if plan.depends_on_pods else None
+    memory.desired = Desired(model, plan.config_hash, plan.again_in_seconds, pods, problem)
+    memory.edition = edition
     steady = STALLED_SECONDS if problem else STEADY_SECONDS
     memory.until = now + min(steady, plan.again_in_seconds or steady)
     return memory.desired
 
 
-async def _apply(plan: plans.Plan, key: Key, world: World) -> Finding | None:
-    """Apply the whole plan; return why it can't be, if that is for somebody to mend."""
+async def _apply(plan: plans.Plan, key: Key, world: World) -> tuple[bool, Finding | None]:
+    """Apply the whole plan; return whether it is in place, and why it can't be, if that is for somebody to mend."""
     try:
-        await world.applier.apply(plan.objects, key)
+        return await world.applier.apply(plan.objects, key), None
     except errors.Rejected as error:
-        return Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
+        return False, Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
     except errors.ForeignObject as error:
-        return Finding("False", Reason.NAME_CONFLICT, str(error))
+        return False, Finding("False", Reason.NAME_CONFLICT, str(error))
     except errors.Leftover as error:
-        return Finding("False", Reason.WAITING_FOR_PODS, str(error))
-    return None
+        return False, Finding("False", Reason.WAITING_FOR_PODS, str(error))
 
 
 async def _exists(body: Body, world: World) -> bool:
@@ -202,13 +214,13 @@ async def _exists(body: Body, world: World) -> bool:
 async def _observe(desired: Desired, key: Key, world: World) -> facts.Facts:
     pods = _pods(key, world)
     if desired.problem is None:
-        await _touch(pods, desired.plan.config_hash, world)
+        await _touch(pods, desired.config_hash, world)
     return observe.observe(
         desired.model,
         world.store.children(key).deployment,
         pods,
         world.agents.report,
-        config_hash=desired.plan.config_hash,
+        config_hash=desired.config_hash,
         config_problem=desired.problem,
     )
 
@@ -253,7 +265,7 @@ async def _publish(body: Body, status: dict[str, Any], key: Key, world: World) -
     before, memory = body.get("status", {}), world.memory(key)
     if status == before:
         return _next_look(status)
-    due = memory.written + _patience(before, status) - time.monotonic()
+    due = memory.written + _patience(before, status, busy=world.busy()) - time.monotonic()
     if due > 0:
         return due
     await _write_status(body, status, world)
@@ -291,12 +303,16 @@ def _has_conditions(body: Body) -> bool:
     return bool(body.get("status", {}).get("conditions"))
 
 
-def _patience(before: dict[str, Any], status: dict[str, Any]) -> float:
-    """Return how long after the last write a status may be written, in seconds."""
+def _patience(before: dict[str, Any], status: dict[str, Any], *, busy: bool) -> float:
+    """Return how long after the last write a status may be written, in seconds.
+
+    Args:
+        busy: Others wait: half of what there is to tell now won't be worth telling in a moment.
+    """
     was = _ready(before).get("status", "False")
     if _ready(status)["status"] != was or (_is_stalled(status) and not _is_stalled(before)):
         return 0.0
-    return NARRATION_SECONDS if _gist(status) == _gist(before) else NEWS_SECONDS
+    return NARRATION_SECONDS if busy or _gist(status) == _gist(before) else NEWS_SECONDS
 
 
 def _gist(status: dict[str, Any]) -> tuple[Any, ...]:

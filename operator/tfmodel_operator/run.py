@@ -81,7 +81,9 @@ class _Operator:
         applier = Applier(self._client, store, Strangers(self._client))
         agents = Agents(http, self._queue.add)
         platform = Platform(configured.agent_image, configured.own_namespace)
-        self._world = reconcile.World(store, self._client, applier, agents, self._recorder, platform)
+        self._world = reconcile.World(
+            store, self._client, applier, agents, self._recorder, platform, busy=lambda: len(self._queue) > 0
+        )
         self._metrics.show(store, self._reflectors, self._sweep, self._queue, self._elector.holds)
         self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
 
@@ -122,7 +124,8 @@ class _Operator:
             await asyncio.wait([*workers, election])
             await self._elector.release()
             self._stop_kopf.set()
-            await asyncio.wait([watch], timeout=STOP_SECONDS)
+            if self._sweep.listed.is_set():
+                await asyncio.wait([watch], timeout=STOP_SECONDS)
             for part in [*others, watch]:
                 part.cancel()
             await asyncio.wait(parts)
@@ -161,6 +164,7 @@ class _Operator:
         await self._elector.keep(regained=self._queue.retry_now)
 
     async def _run_kopf(self) -> None:
+        await self._sweep.listed.wait()
         await kopf.operator(
             registry=handlers.registry(self._feed, self._sweep.soon),
             settings=self._kopf_settings,

@@ -35,11 +35,14 @@ class Applier:
         """Tell whether a child doesn't exist, or has lost its owner: what happens when the owner is deleted."""
         return any(live is None or not _is_controlled(live, one) for one in objects for live in [self._store.find(one)])
 
-    async def apply(self, objects: Sequence[Manifest], key: Key) -> None:
+    async def apply(self, objects: Sequence[Manifest], key: Key) -> bool:
         """Make all ``objects`` be so, in their order, and delete those of ``key`` that aren't among them.
 
         If more than the Deployment is to be written, it is tried before anything is: it has most of what only the API
         server can judge.
+
+        Returns:
+            Whether they are all so in the store, too, and nothing else of ours is: there is nothing left to do.
 
         Raises:
             ForeignObject: An object of the name exists and isn't ours.
@@ -58,7 +61,8 @@ class Applier:
             log.info("Applying", extra={"objects": ["/".join(_name(one)) for one in pending]})
         for one in pending:
             await self._write(one, key)
-        await self._prune(desired, key)
+        pruned = await self._prune(desired, key)
+        return not pruned and all(self._is_in_place(one, key) for one in desired)
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a server that is gone."""
@@ -72,7 +76,7 @@ class Applier:
         is_newest = stored is not None and version(stored) == version(applied)
         self._remember(desired, key, stored if stored is not None and is_newest else trimmed(desired["kind"], applied))
 
-    async def _prune(self, desired: Sequence[Manifest], key: Key) -> None:
+    async def _prune(self, desired: Sequence[Manifest], key: Key) -> bool:
         wanted = {(one["kind"], one["metadata"]["name"]) for one in desired}
         surplus = [
             body
@@ -85,6 +89,7 @@ class Applier:
                 await self._client.delete(kinds.BY_NAME[body["kind"]], body)
             except (errors.NotFound, errors.Conflict):
                 continue  # gone, or changed: the watch tells, and we look again
+        return bool(surplus)
 
     def _is_in_place(self, desired: Manifest, key: Key) -> bool:
         live = self._store.find(desired)

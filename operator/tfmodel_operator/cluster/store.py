@@ -72,7 +72,7 @@ class Store:
         versions are integers that grow (Kubernetes 1.35 promises it; etcd has always made them so).
 
         Args:
-            ours: It is the answer to a write of ours: no news to a plan, and nothing if the watch has told of a deletion since.
+            ours: It is the answer to a write of ours: it counts for nothing if the watch has told of a deletion since.
         """
         name = _name(kind, body)
         stored = self._objects.get(name)
@@ -90,7 +90,7 @@ class Store:
         changed = set(kept) if stored is None else _share(kept, stored)
         self._objects[name] = kept
         self._put(kind, key, kept)
-        if kind != kinds.POD.name and changed - {"status"} and not ours:
+        if kind != kinds.POD.name and changed - {"status"}:
             self._servers[key].edition = next(self._editions)
         return [*touched, key] if changed else touched
 

@@ -27,6 +27,11 @@ class Sweep:
 
     Args:
         namespaces: That are watched; (None,) for all.
+
+    Attributes:
+        listed: The API server knows TFModels; before their CRD is there kopf would never watch them.
+        synced: All of them are known.
+        finished: Monotonic seconds at which the API server last said something to us, be it an error.
     """
 
     INTERVAL_SECONDS = 600.0
@@ -37,6 +42,7 @@ class Sweep:
 
     def __init__(self, client: ApiClient, feed: Feed, namespaces: Sequence[str | None]) -> None:
         self.synced = asyncio.Event()
+        self.listed = asyncio.Event()
         self.finished = time.monotonic()
         self._client = client
         self._feed = feed
@@ -75,6 +81,7 @@ class Sweep:
         existing: dict[kinds.Key, int] = {}
         for namespace in self._namespaces:
             existing |= await self._look(namespace)
+        self.listed.set()
         if not await self._caught_up(existing):
             log.warning("The watch of TFModels is behind: fetching them", extra={"tfmodels": len(existing)})
             for namespace in self._namespaces:

@@ -11,7 +11,8 @@ from tfmodel_operator.plan import metadata
 def budget(model: spec.TFModel) -> dict[str, Any]:
     """Return the budget: drained nodes take one pod at a time, and pods that don't serve don't hold up a drain.
 
-    By maxUnavailable, because a minimum of all replicas would block every drain.
+    By maxUnavailable, because a minimum of all replicas would block every drain. It guards nothing of a single
+    pod, and isn't made then.
     """
     name = metadata.server_name(model)
     return {

@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from tfmodel_operator.api import labels, spec
+from tfmodel_operator.api import labels, server_spec, spec
 from tfmodel_operator.api.server_spec import Switch
 from tfmodel_operator.plan import configmap as configmaps
 from tfmodel_operator.plan import deployment as deployments
@@ -62,10 +62,18 @@ def make_plan(model: spec.TFModel, platform: Platform, live: Live, now: datetime
     deployment = deployments.deployment(model, used, template, choice.strategy, count)
     guarded = model.server.network_policy.policy is Switch.ENABLED
     policies = (networkpolicy.network_policy(model, platform.namespace),) if guarded else ()
+    budgets = (disruption.budget(model),) if _pods(count, live.deployment) > 1 else ()
     return Plan(
-        objects=(configmap, service.service(model), service.headless(model), *policies, disruption.budget(model), deployment),
+        objects=(configmap, service.service(model), service.headless(model), *policies, *budgets, deployment),
         deployment=deployment,
         config_hash=configmaps.content_hash(configmap),
         depends_on_pods=choice.depends_on_pods,
         again_in_seconds=choice.again_in_seconds,
     )
+
+
+def _pods(count: int | None, live: Mapping[str, Any] | None) -> int:
+    """Return how many pods there are to be, whoever says so."""
+    if count is not None:
+        return count
+    return int(live["spec"].get("replicas", server_spec.DEFAULT_REPLICAS)) if live is not None else server_spec.DEFAULT_REPLICAS

@@ -21,7 +21,7 @@ def one(plan, kind):
 
 
 def test_what_pods_need_comes_before_the_deployment():
-    assert kinds(planned()) == [
+    assert kinds(planned(server={"replicas": 2})) == [
         ("ConfigMap", "half-models"),
         ("Service", "half"),
         ("Service", "half-headless"),
@@ -37,6 +37,16 @@ def test_every_object_is_ours_and_goes_with_its_tfmodel():
         assert (owner["kind"], owner["name"], owner["controller"]) == ("TFModel", "half", True)
         assert found["metadata"]["labels"] == labels.of_server("half")
         assert found["metadata"]["namespace"] == "ml"
+
+
+@pytest.mark.parametrize(
+    ("given", "live", "guarded"),
+    [(None, None, False), (1, None, False), (0, 5, False), (2, None, True), (None, 1, False), (None, 3, True), (1, 3, False)],
+)
+def test_only_several_pods_need_a_disruption_budget(given, live, guarded):
+    exists = Live({"metadata": {}, "spec": {"replicas": live, "template": planned().deployment["spec"]["template"]}} if live else None)
+    plan = planned(live=exists, server={} if given is None else {"replicas": given})
+    assert ("PodDisruptionBudget" in [kind for kind, _ in kinds(plan)]) is guarded
 
 
 def test_without_a_policy_there_is_no_network_policy():
