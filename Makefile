@@ -53,7 +53,7 @@ test-unit: $(STAMP)  ## Unit, property, golden and short fuzz tests: no network,
 contract-test: $(STAMP)  ## The model server's behaviour (BINARY=path or IMAGE=reference: of a real one)
 	@BINARY="$(BINARY)" IMAGE="$(IMAGE)" $(PYTEST) tests/contract
 
-agent-e2e: $(STAMP)  ## Agent and model server as plain processes, under load (BINARY=path: a real server)
+agent-e2e: $(STAMP)  ## Agent and model server as plain processes, under load (BINARY=path or IMAGE=reference: a real server)
 	@BINARY="$(BINARY)" IMAGE="$(IMAGE)" $(PYTEST) tests/agent
 
 bench-agent: $(STAMP)  ## The agent's figures; the last line is one JSON object

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.contract
 
 def test_adding_a_name_waits_until_it_is_loaded(server: Server) -> None:
     """Measured: OK after 0.4-1.35 s, mostly the wait for the next poll; then it answers at once."""
+    server.client.reload(server.model())  # a process's first load reads all of TensorFlow from disk
     model = server.model()
     answer = server.client.reload(model)
     assert answer.code == "OK"

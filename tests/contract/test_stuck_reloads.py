@@ -47,8 +47,10 @@ def test_a_missing_base_path_blocks_reloads_and_discovery_but_not_serving(start:
     assert eventually(lambda: server.client.states("a"), {1: "AVAILABLE", 2: "END"}) < SETTLED_SECONDS
     eventually(lambda: server.client.states("nope"), {1: "END"})
     eventually(lambda: server.client.states("b"), {1: "END"})
-    log = server.process.log
     order = ["name: nope version: 1", "name: b version: 1"]
+    last = f"Done unloading servable version {{{order[-1]}}}"
+    eventually(lambda: last in server.process.log, True)  # a container's log comes through another process
+    log = server.process.log
     loaded = [log.index(f"Successfully loaded servable version {{{servable}}}") for servable in order]
     unloaded = [log.index(f"Done unloading servable version {{{servable}}}") for servable in order]
     assert loaded[0] < unloaded[0] < unloaded[1]

@@ -100,6 +100,33 @@ def unreadable(monkeypatch, path):
     monkeypatch.setattr(os, "access", lambda other, mode: other != str(path) and access(other, mode))
 
 
+# -- at rest -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_files_of_a_version_at_rest_are_looked_at_seldom_and_the_version_itself_always(version):
+    model = model_config.Model("half", str(version.place().base))
+    looks: dict[int, saved_model.Look] = {}
+    for now in (0.0, 1.0, 20.0):
+        looks = saved_model.look(model, looks, Settings(), now)
+    number = int(version.path.name)
+    (version.path / SHARD).touch()
+    resting = saved_model.look(model, looks, Settings(), 25.0, rest_seconds=10.0)
+    assert resting == looks, "looked at 5 s ago"
+    assert saved_model.look(model, resting, Settings(), 31.0, rest_seconds=10.0)[number].finding.verdict is Verdict.INCOMPLETE
+    assert saved_model.look(model, resting, Settings(), 25.0)[number].finding.verdict is Verdict.INCOMPLETE
+    version.path.rename(version.base / "gone")
+    assert saved_model.look(model, looks, Settings(), 25.0, rest_seconds=10.0) == {}
+
+
+def test_a_version_that_has_just_been_verified_is_not_at_rest(version):
+    version.place()
+    first = saved_model.look_at(str(version.base), version.path.name, None, Settings(), 0.0)
+    second = saved_model.look_at(str(version.base), version.path.name, first, Settings(), 1.0, rest_seconds=10.0)
+    (version.path / SHARD).touch()
+    third = saved_model.look_at(str(version.base), version.path.name, second, Settings(), 2.0, rest_seconds=10.0)
+    assert (second.finding.verdict, third.finding.verdict) == (Verdict.VERIFIED, Verdict.INCOMPLETE)
+
+
 # -- half copied: it waits --------------------------------------------------------------------------------------------------
 
 
