@@ -34,10 +34,16 @@ Versions = Mapping[int, ServerVersion]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Seen:
-    """One look at the server. A model that isn't in ``models`` is unknown to it; ``message`` says why there was no look."""
+    """One look at the server. A model that isn't in ``models`` is unknown to it.
+
+    Args:
+        message: Why there was no look; ``""`` if there was one.
+        is_busy: It is there, and has no thread or no time for an answer. That says nothing of what it serves.
+    """
 
     models: Mapping[str, Versions] = dataclasses.field(default_factory=dict)
     message: str = ""
+    is_busy: bool = False
 
     @property
     def reachable(self) -> bool:
@@ -147,6 +153,8 @@ def look(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: 
     Args:
         fingerprints: Of the files of every version on the volume, by (model, version).
     """
+    if seen.is_busy:
+        return history
     if not seen.reachable:
         return dataclasses.replace(history, reachable=False)
     if _restarted(history, seen):

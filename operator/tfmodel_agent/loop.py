@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
-from tfmodel_agent import failures, modelserver, mounted, sources, steps, view
+from tfmodel_agent import failures, inotify, modelserver, mounted, sources, steps, view
 from tfmodel_agent import history as memory
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
@@ -26,8 +28,9 @@ REST_SECONDS = 10.0
 """Pause between two looks at the files of a version at rest, while nothing is to be done."""
 SERVER_LOOK_SECONDS = 5.0
 """Pause between two looks at a server that nothing is wanted of. A lost connection, or anything to do, ends it."""
+BUSY_SECONDS = 300.0
+"""How long a server that is too busy to answer is taken to serve what it did: load must not become an outage."""
 MOVING_SECONDS = 0.2
-TICK_SECONDS = 0.2
 SOURCE_LOOK_SECONDS = 1.0
 """Pause between two looks at a volume: a version is verified when its files are equal in two looks."""
 
@@ -54,17 +57,21 @@ class Agent:
         self._mounted_mark: object = None
         self._config_message = ""
         self._is_config_new = self._files_moved = False
-        self._looked_at = self._server_looked_at = float("-inf")
+        self._looked_at = self._server_looked_at = self._seen_at = float("-inf")
+        self._seen = memory.Seen()
         self._reload: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Work until cancelled."""
+        watch = inotify.Watch(self.settings.config)
         try:
             while True:
+                watch.changed.clear()
                 with self.metrics.look_seconds.time():
                     await self._once()
-                await self._pause(self._pause_seconds())
+                await self._pause(self._pause_seconds(), watch)
         finally:
+            watch.close()
             if self._reload:
                 self._reload.cancel()
             await self._sources.close()
@@ -75,15 +82,12 @@ class Agent:
             return MOVING_SECONDS
         return SOURCE_LOOK_SECONDS if self._files_moved else IDLE_SECONDS
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait for the next look; changed files in the mount, a late finding, an answered reload or a lost server end it."""
-        until, mark = time.monotonic() + seconds, mounted.mark(self.settings.config)
-        while (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(TICK_SECONDS, left))
-            answered = self._reload is not None and self._reload.done()
-            lost = self.state.settled and not self._server.connected
-            if answered or lost or self._sources.has_news or mounted.mark(self.settings.config) != mark:
-                return
+    async def _pause(self, seconds: float, watch: inotify.Watch) -> None:
+        """Wait for the next look; changed files in the mount, a late finding or an answered reload end it."""
+        mounts = asyncio.create_task(watch.changed.wait())
+        ends: list[asyncio.Future[Any]] = [mounts, *self._sources.looking, *([self._reload] if self._reload else [])]
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        mounts.cancel()
 
     async def wait_for_change(self, seconds: float) -> None:
         """Return when the state changes, or after ``seconds``."""
@@ -119,6 +123,8 @@ class Agent:
         names = {model.name for model in self._mounted.models} | set(self._history.pushed or {}) | self._history.orphaned
         seen = await self._server.look(names)
         now = time.monotonic()
+        if seen.reachable:
+            self._seen, self._seen_at = seen, now
         fingerprints = {(one.model.name, version): mark for one in self._wanted for version, mark in one.fingerprints.items()}
         before, self._history = self._history, memory.look(self._history, seen, fingerprints, now)
         if before.orphaned and not self._history.orphaned:
@@ -129,6 +135,8 @@ class Agent:
         step = steps.next_step(self._wanted, seen, self._history, now)
         self._take(step, fingerprints, now)
         self.suspect = step.suspect
+        if seen.is_busy and now - self._seen_at < BUSY_SECONDS:
+            seen = dataclasses.replace(seen, models=self._seen.models)
         self._publish(seen, step, now)
 
     def _read_mounted(self) -> None:

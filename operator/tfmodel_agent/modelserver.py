@@ -25,12 +25,13 @@ class ModelServerUnreachable(Exception):
     """No answer: the model server is starting, gone, or out of threads. It says nothing about models.
 
     Args:
-        is_lost: There is no connection (any more).
+        code: Of the call.
     """
 
-    def __init__(self, message: str, *, is_lost: bool = False) -> None:
-        super().__init__(message)
-        self.is_lost = is_lost
+    def __init__(self, message: str, code: grpc.StatusCode) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.is_lost = code is grpc.StatusCode.UNAVAILABLE  # there is no connection (any more)
+        self.is_busy = code in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 class ReloadRefused(Exception):
@@ -96,15 +97,15 @@ class ModelServer:
                 case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
                     raise ReloadRefused(message, poisoned="platform" in message) from error
                 case code:
-                    is_lost = code is grpc.StatusCode.UNAVAILABLE
-                    raise ModelServerUnreachable(f"{code.name}: {message}", is_lost=is_lost) from error
+                    raise ModelServerUnreachable(message, code) from error
 
     async def look(self, names: Iterable[str]) -> memory.Seen:
         """Ask for the status of every version of the models called ``names``."""
         try:
             answers = await asyncio.gather(*(self._versions(name) for name in names))
         except ModelServerUnreachable as error:
-            return memory.Seen(message=f"the model server at {self.address} does not answer: {error}")
+            message = f"the model server at {self.address} does not answer: {error}"
+            return memory.Seen(message=message, is_busy=error.is_busy and self.connected)
         return memory.Seen({name: versions for name, versions in answers if versions is not None})
 
     async def _versions(self, name: str) -> tuple[str, memory.Versions | None]:
@@ -114,7 +115,7 @@ class ModelServer:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return name, None
-            raise ModelServerUnreachable(f"{error.code().name}: {state.clean(error.details() or '')}") from error
+            raise ModelServerUnreachable(state.clean(error.details() or ""), error.code()) from error
         return name, {found.version: _version(found) for found in response.model_version_status}
 
 

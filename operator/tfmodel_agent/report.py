@@ -43,7 +43,7 @@ def report(
     return AgentState(
         pod_uid=pod_uid,
         config_hash=config_hash,
-        ready=bool(config_hash) and seen.reachable and serves,
+        ready=bool(config_hash) and (seen.reachable or seen.is_busy) and serves,
         settled=step.settled and not config_message,
         step=clean(step.reason),
         config_message=clean(config_message),

@@ -58,6 +58,11 @@ class Sources:
         self._digests = Digests()
 
     @property
+    def looking(self) -> list[asyncio.Future[None]]:
+        """The looks that have not ended yet; when one has, there is something to be told."""
+        return [looking for looking in self._looking.values() if not looking.done()]
+
+    @property
     def has_news(self) -> bool:
         """Tell whether a look that the loop did not wait for has found something."""
         return not self._found.empty()

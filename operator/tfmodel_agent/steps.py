@@ -86,11 +86,13 @@ def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.Histo
     """Return the next safe step; calling it again with the same facts gives the same step."""
     if history.suspect:
         return Step(f"waiting for a restart of the model server: {history.suspect}", suspect=history.suspect)
-    if not seen.reachable:
+    if not seen.reachable and not seen.is_busy:
         return Step(f"waiting for the model server: {seen.message}")
     if reason := _overdue(seen, history, now):
         hung = _hung(seen, history, now) or history.trying
         return Step(f"the model server must be restarted: {reason}", suspect=reason, hung=hung)
+    if seen.is_busy:
+        return Step(f"waiting for the model server: {seen.message}")
     if history.in_flight_since is not None:
         return Step("waiting for the model server to answer a reload")
     entries = {one.model.name: _entry(one, seen, history, now) for one in wanted}

@@ -24,7 +24,8 @@ import pytest
 from tests import savedmodels
 from tests.contract.launch import Constraints, Launcher, Running
 from tests.contract.server import free_ports
-from tfmodel_operator.plan import deployment
+from tests.unit.operator.makers import tfmodel
+from tfmodel_operator.plan import flags
 from tfmodel_serving import agent_config, model_config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,10 +56,11 @@ class Pod:
         self.settings: dict[str, agent_config.ModelSettings] = {}
         self._launcher = Launcher(directory)
 
-    def start_server(self) -> None:
-        flags = [flag for flag in deployment.flags() if not flag.startswith(("--port=", "--rest_api_port=", "--model_config_file=", "--monitoring"))]
-        flags += [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}", f"--model_config_file={self.directory}/boot.config"]
-        self.server = self._launcher.start(flags, Constraints())
+    def start_server(self, *more_flags: str) -> None:
+        ours = ("--port=", "--rest_api_port=", "--model_config_file=", "--monitoring")
+        given = [flag for flag in flags.flags(tfmodel()) if not flag.startswith(ours)]
+        given += [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}", f"--model_config_file={self.directory}/boot.config"]
+        self.server = self._launcher.start([*given, *more_flags], Constraints())
 
     def start_agent(self, drain_seconds: float = 20) -> None:
         command = [sys.executable, "-m", "tfmodel_agent", "work", f"--config={self.config}", f"--view={self.view}"]
@@ -135,7 +137,9 @@ class Pod:
         """Wait until ``look`` gives something true; return it."""
         deadline = time.monotonic() + timeout
         while not (found := look()):
-            assert time.monotonic() < deadline, f"waited {timeout} s for {description}; state: {self.state()}\n{self.logs()[-3000:]}"
+            if time.monotonic() > deadline:
+                server = self.server.log[-1000:] if self.server else ""
+                pytest.fail(f"waited {timeout} s for {description}; state: {self.state()}\n{self.logs()[-3000:]}\n{server}")
             time.sleep(0.02)
         return found
 

@@ -23,11 +23,11 @@ def load(pod, model="half"):
     return Load(f"127.0.0.1:{pod.rest_port}", f"127.0.0.1:{pod.grpc_port}", model)
 
 
-def reload_by_somebody_else(pod, config=b""):
+def reload_by_somebody_else(pod, config=b"", timeout=10):
     """Replace the server's config as anybody on the pod's network could."""
     with grpc.insecure_channel(f"127.0.0.1:{pod.grpc_port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
         request = serving_pb2.ReloadConfigRequest(config=serving_pb2.ModelServerConfig.FromString(config or b"\n\x00"))
-        channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")(request.SerializeToString(), timeout=10)
+        channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")(request.SerializeToString(), timeout=timeout)
 
 
 def test_versions_come_and_go_under_load_without_an_error(pod):
@@ -164,6 +164,42 @@ def test_a_version_that_somebody_else_loads_goes(pod):
     pod.wait_for("their version", lambda: pod.version(2).get("state") == "AVAILABLE")
     pod.wait_serving(1)
     assert "tfmodel_agent_drifts_total 1.0" in pod.get("/metrics")[1]
+
+
+def test_a_poisoned_server_is_restarted_and_fed_again(pod):
+    """One reload without a platform and it refuses every other one until it is restarted; what it has loaded serves on."""
+    poison = serving_pb2.ModelServerConfig()
+    poison.model_config_list.config.add(name="evil", base_path="/nowhere")
+    with pytest.raises(grpc.RpcError):
+        reload_by_somebody_else(pod, poison.SerializeToString())
+    pod.put(2)
+    pod.wait_for("the suspicion", lambda: pod.get("/livez/server")[0] == 503)
+    assert "refuses every reload" in pod.get("/livez/server")[1]
+    assert "refuses every reload" in pod.state()["suspect"]
+    assert pod.get("/readyz")[0] == 200, "version 1 serves"
+    pod.kill_server()  # what the kubelet does
+    pod.start_server()
+    pod.wait_serving(2)
+    assert pod.get("/livez/server")[0] == 200
+
+
+def test_a_server_without_a_thread_to_answer_with_stays_ready(empty_pod):
+    """Seven reloads that hang take all threads of two CPUs, and REST goes on: measured."""
+    pod = empty_pod
+    pod.put(1)
+    pod.serve(pod.model())
+    pod.start_server("--grpc_max_threads=8")
+    pod.start_agent()
+    pod.wait_serving(1, timeout=60)
+    config = model_config.to_message([pod.model(policy=Specific((1,))), pod.model("missing")]).SerializeToString()
+    for _ in range(7):
+        with pytest.raises(grpc.RpcError):
+            reload_by_somebody_else(pod, config, timeout=0.2)
+    pod.wait_for("no answer", lambda: "RESOURCE_EXHAUSTED" in pod.state()["server_message"])
+    assert pod.get("/readyz")[0] == 200
+    assert pod.available() == {1}
+    pod.put(1, name="missing")
+    pod.wait_serving(1)
 
 
 def test_writing_to_the_files_of_a_served_version_changes_nothing(pod):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import shutil
@@ -27,7 +28,7 @@ class Constraints:
 
     Args:
         as_user: Run as an ordinary user.
-        max_threads: Limit on processes and threads (RLIMIT_NPROC, or a container's pids limit).
+        max_threads: Limit on processes and threads (RLIMIT_NPROC).
         as_pid_1: First process of a PID namespace; in a container it always is.
     """
 
@@ -109,7 +110,8 @@ class _RunningContainer(Running):
         subprocess.run([self._tool, "kill", "--signal", str(int(number)), self._name], check=True, capture_output=True)
 
     def kill(self) -> None:
-        subprocess.run([self._tool, "rm", "--force", self._name], check=False, capture_output=True)
+        # Not `rm --force`, with which podman asks first, and waits ten seconds for what PID 1 ignores.
+        subprocess.run([self._tool, "kill", "--signal", "KILL", self._name], check=False, capture_output=True)
         super().kill()
 
 
@@ -143,17 +145,24 @@ class Launcher:
         return Running(command, log, preexec)
 
     def _start_container(self, image: str, arguments: Sequence[str], constraints: Constraints, log: Path) -> _RunningContainer:
-        tool = next((tool for tool in ("docker", "podman") if shutil.which(tool)), None)
+        tool = container_tool()
         if tool is None:
-            pytest.fail(f"IMAGE={image} needs docker or podman, and neither is installed (set BINARY instead)")
+            pytest.fail(f"IMAGE={image} needs docker or podman, and neither works here: see `docker info` (or set BINARY instead)")
         name = f"contract-{uuid.uuid4().hex[:12]}"
         command = [tool, "run", "--rm", "--name", name, "--network", "host", "--entrypoint", SERVER_IN_IMAGE]
         command += ["--volume", f"{self.scratch}:{self.scratch}"]
         if constraints.as_user or constraints.max_threads:
             command += ["--user", str(UNPRIVILEGED)]
         if constraints.max_threads:
-            command += ["--pids-limit", str(constraints.max_threads)]
+            command += ["--ulimit", f"nproc={constraints.max_threads}:{constraints.max_threads}"]
         return _RunningContainer(tool, name, [*command, image, *arguments], log)
+
+
+@functools.cache
+def container_tool() -> str | None:
+    """Return the first tool that can run containers; a docker without its daemon can't."""
+    installed = [tool for tool in ("docker", "podman") if shutil.which(tool)]
+    return next((tool for tool in installed if subprocess.run([tool, "info"], check=False, capture_output=True).returncode == 0), None)
 
 
 def _confinement(constraints: Constraints) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from tests.cluster import EmbeddedCluster
 from tests.demo import kube
 
 CHART = kube.ROOT / "charts/tfmodel-operator"
+SYSTEM = "tfmodel-system"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -32,12 +33,18 @@ def cluster() -> Iterator[EmbeddedCluster]:
     with EmbeddedCluster(nodes="kubelet") as made:
         made.load_image(operator)
         made.load_image(server, kube.MODEL_SERVER)
-        repository, _, tag = operator.reference.rpartition(":")
-        made.helm(
-            "install", "tfmodel-operator", str(CHART), "--namespace", "tfmodel-system", "--create-namespace", "--wait",
-            "--set", f"image.repository={repository},image.tag={tag}",
-        )  # fmt: skip
+        install(made)
         yield made
+
+
+def install(cluster: EmbeddedCluster, *values: str) -> None:
+    """Install the operator, or upgrade it, with these values and no others, and wait until it is up."""
+    repository, _, tag = kube.operator_image().reference.rpartition(":")
+    image = f"image.repository={repository},image.tag={tag}"
+    cluster.helm(
+        "upgrade", "--install", "tfmodel-operator", str(CHART), "--namespace", SYSTEM, "--create-namespace", "--wait",
+        "--timeout", "3m", *(argument for value in (image, *values) for argument in ("--set", value)),
+    )  # fmt: skip
 
 
 class Bench:
@@ -109,7 +116,6 @@ class Bench:
         )
         with OPENER.open(request, timeout=10) as response:
             return json.load(response)["predictions"]
-
 
     def answers(self, instances: list[float]) -> Any:
         """Return the first answer: a pod that has just become ready takes a second to reach kube-proxy's rules."""

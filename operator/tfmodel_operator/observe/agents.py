@@ -18,6 +18,8 @@ import aiohttp
 
 from tfmodel_operator.api import labels
 from tfmodel_operator.api.kinds import Key
+from tfmodel_operator.observe import pods as observed_pods
+from tfmodel_operator.observe import workload
 from tfmodel_serving import state
 
 WAIT_SECONDS = 240
@@ -50,9 +52,9 @@ NOTHING_YET = Report()
 
 @dataclasses.dataclass(slots=True)
 class _Follower:
-    """One pod whose agent is followed. ``readiness`` is the kubelet's word: when it changes, the agent has news."""
+    """One pod whose agent is followed. ``word`` is the kubelet's: when it changes, the agent has news."""
 
-    readiness: str
+    word: tuple[str, bool]
     task: asyncio.Task[None]
 
 
@@ -69,20 +71,23 @@ class Agents:
     def follow(self, key: Key, pods: Iterable[Mapping[str, Any]]) -> None:
         """Follow the agents of exactly these pods on behalf of ``key``; pods without an address are left out.
 
-        An agent is asked anew, at once, when the kubelet's word on its pod has changed.
+        An agent is asked anew, at once, when the kubelet's word on its pod has changed. That it was silent before says nothing
+        then: mostly it has just been started.
         """
         wanted = {
-            (pod["metadata"]["uid"], address): _readiness(pod) for pod in pods if (address := pod.get("status", {}).get("podIP"))
+            (pod["metadata"]["uid"], address): _word(pod) for pod in pods if (address := pod.get("status", {}).get("podIP"))
         }
         followed = self._followed.setdefault(key, {})
         for one in followed.keys() - wanted.keys():
             followed.pop(one).task.cancel()
             self._reports.pop(one[0], None)
-        for one, readiness in wanted.items():
-            if (follower := followed.get(one)) is None or follower.readiness != readiness:
+        for one, word in wanted.items():
+            if (follower := followed.get(one)) is None or follower.word != word:
                 if follower is not None:
                     follower.task.cancel()
-                followed[one] = _Follower(readiness, asyncio.create_task(self._follow(key, *one)))
+                if self.report(one[0]).state is None:
+                    self._reports.pop(one[0], None)
+                followed[one] = _Follower(word, asyncio.create_task(self._follow(key, *one)))
         if not followed:
             del self._followed[key]
 
@@ -116,9 +121,9 @@ class Agents:
             return await fetch_state(self._http, pod_ip, pod_uid, tag)
 
 
-def _readiness(pod: Mapping[str, Any]) -> str:
-    conditions = pod["status"].get("conditions", [])
-    return next((str(condition["status"]) for condition in conditions if condition["type"] == "Ready"), "")
+def _word(pod: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the kubelet's word on a pod: whether it is ready, and whether its agent has been started."""
+    return str(workload.condition(pod["status"], "Ready").get("status", "")), observed_pods.agent_started(pod)
 
 
 def backoff_delays() -> Iterator[float]:

@@ -33,6 +33,7 @@ def observe(
         config_problem=config_problem,
         deployment=workload.deployment_facts(deployment),
         pods=pod_facts(deployment, found, report),
+        labels=model.version_labels,
     )
 
 

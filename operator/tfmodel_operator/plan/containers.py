@@ -79,6 +79,7 @@ def model_server(model: spec.TFModel, token: str) -> dict[str, Any]:
                 }
             }
         },
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # its last words are what status tells of a crash
         "securityContext": SECURITY,
         "volumeMounts": _mounts(model),
     }

@@ -21,6 +21,7 @@ VERSIONS_VERIFIED: tuple[Check, ...] = (
     version_checks.versions_verified,
 )
 PODS_READY: tuple[Check, ...] = (
+    pod_checks.pods_possible,
     pod_checks.pods_accepted,
     pod_checks.accelerators_found,
     pod_checks.source_mounted,
@@ -36,6 +37,7 @@ MODEL_AVAILABLE: tuple[Check, ...] = (
     pod_checks.servers_sound,
     pod_checks.config_read,
     version_checks.version_found,
+    version_checks.versions_verified,
     pod_checks.servers_answer,
     version_checks.versions_available,
 )

@@ -11,6 +11,13 @@ def config_valid(seen: Facts) -> Finding | None:
     return seen.config_problem
 
 
+def pods_possible(seen: Facts) -> Finding | None:
+    """There are pods, or nothing keeps them from being made."""
+    if seen.config_problem is None or seen.pods:
+        return None
+    return _failing(seen.config_problem.reason, f"there are no pods: {seen.config_problem.message}")
+
+
 def pods_accepted(seen: Facts) -> Finding | None:
     """The API server lets the Deployment make its pods."""
     return seen.deployment.problem

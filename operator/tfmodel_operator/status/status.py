@@ -63,8 +63,7 @@ def invalid(
 def findings(seen: Facts) -> dict[Type, Finding]:
     """Return the finding for every condition that is present."""
     ready, stalled = checks.ready(seen, conditions.as_desired(_ready_message(seen)))
-    silent = [pod.name for pod in seen.pods if pod.agent is None]
-    unknown = Finding("Unknown", Reason.WAITING_FOR_PODS, f"nothing is known of pod {silent[0]} yet") if silent else None
+    unknown = _unknown(seen, ready)
     verified = unknown or conditions.as_desired("every wanted version is complete")
     loaded = unknown or conditions.as_desired("every wanted version is AVAILABLE")
     result = {
@@ -80,6 +79,16 @@ def findings(seen: Facts) -> dict[Type, Finding]:
     return result
 
 
+def _unknown(seen: Facts, ready: Finding) -> Finding | None:
+    """Return what to say of versions while some pod, or the lack of any, leaves it open; None if none does."""
+    silent = [pod.name for pod in seen.pods if pod.agent is None]
+    if silent:
+        return Finding("Unknown", Reason.WAITING_FOR_PODS, f"nothing is known of pod {silent[0]} yet")
+    if not seen.pods and ready.status != "True":
+        return Finding("Unknown", ready.reason, "there is no pod that could tell")
+    return None
+
+
 def available(pods: Iterable[PodFacts], model_name: str, ready: Finding) -> Finding:
     """Tell whether clients get answers: a ready pod, of whatever template, has a version AVAILABLE.
 
@@ -89,7 +98,7 @@ def available(pods: Iterable[PodFacts], model_name: str, ready: Finding) -> Find
     in_service = [pod for pod in pods if pod.ready]
     serving = sum(_serves(pod, model_name) is not None for pod in in_service)
     if serving:
-        return conditions.as_desired(f"{serving} ready pods answer")
+        return conditions.as_desired(f"{serving} ready pod{'s' if serving > 1 else ''} answer{'' if serving > 1 else 's'}")
     if any(pod.agent is None for pod in in_service):
         return Finding("Unknown", Reason.AGENT_UNREACHABLE, "pods are ready, and no agent says what they serve")
     return Finding("False", ready.reason, f"no pod answers: {ready.message}")

@@ -177,13 +177,14 @@ async def _forgotten(run: Run, addresses: set[str], begin: float) -> float | Non
 
     It is over when nobody was asked there for 20 seconds; an operator that asks again later than that looks better than it is.
     """
-    last = begin
-    while (now := time.monotonic()) - begin < GAP_PATIENCE_SECONDS:
+    # One that is still busy with what the gap has brought is silent for want of time.
+    rest = await window.rest(run.stage, run.operator, run.timeout)
+    while (now := time.monotonic()) - rest.since < GAP_PATIENCE_SECONDS:
         await asyncio.sleep(0.25)
         run.operator.check()
         asked = run.stage.asked(begin)["nobody"]
         last = max([begin, *(at for address, at in asked.items() if address in addresses)])
-        if now - max(last, begin) > GAP_SILENCE_SECONDS:
+        if now - max(last, rest.since) > GAP_SILENCE_SECONDS:
             return last - begin
     return None
 

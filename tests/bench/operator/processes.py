@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,20 +18,23 @@ from tests.cluster.errors import ClusterError, tail
 
 ROOT = Path(__file__).resolve().parents[3]
 TICKS = os.sysconf("SC_CLK_TCK")
-AGENT_IMAGE = "tfmodel-operator:bench"
+SYSTEM = "tfmodel-system"
+"""The namespace the operator runs in."""
 PROBES = "http://127.0.0.1:8080"
 
 
 class OperatorProcess:
-    """``python -m tfmodel_operator``, as its image runs it.
+    """``python -m tfmodel_operator``, as its image runs it: one container of one pod, however often it starts.
 
     Args:
+        arguments: Its flags.
         kubeconfig: Of the user whose rights the chart gives it.
         profile: Where to write where its CPU went; it then runs under the profiler.
     """
 
-    def __init__(self, kubeconfig: Path, log: Path, *, profile: Path | None = None) -> None:
-        self._kubeconfig, self._log, self._profile = kubeconfig, log, profile
+    def __init__(self, kubeconfig: Path, arguments: Sequence[str], log: Path, *, profile: Path | None = None) -> None:
+        self._kubeconfig, self._arguments, self._log, self._profile = kubeconfig, arguments, log, profile
+        self._pod_uid = str(uuid.uuid4())
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
 
@@ -42,9 +46,9 @@ class OperatorProcess:
     def start(self) -> None:
         """Start it; ``started`` is the time, of time.monotonic()."""
         profiler = ["tests.bench.operator.profiler", str(self._profile)] if self._profile else []
-        command = [sys.executable, "-m", *profiler, "tfmodel_operator", "--agent-image", AGENT_IMAGE, "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", *profiler, "tfmodel_operator", *self._arguments, "--host", "127.0.0.1"]
         self.started = time.monotonic()
-        self.process = child(command, self._log, KUBECONFIG=str(self._kubeconfig))
+        self.process = child(command, self._log, KUBECONFIG=str(self._kubeconfig), POD_NAMESPACE=SYSTEM, POD_UID=self._pod_uid)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
         """Send it a signal; return the seconds until it ended. Safe to repeat."""

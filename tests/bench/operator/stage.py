@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.bench.operator import agents, audit, models, processes
 from tests.bench.operator.audit import AuditLog
 from tests.cluster import EmbeddedCluster
 from tests.cluster.controlplane import PODS_PER_FAKE_NODE
 
-SYSTEM = "tfmodel-system"
+SYSTEM = processes.SYSTEM
 RELEASE = "tfmodel-operator"
 USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
 
@@ -27,18 +29,20 @@ class Stage:
     """A running set-up; the operator is not started.
 
     Args:
+        arguments: The flags the chart gives the operator.
         kubeconfig: The operator's: of a service account with the rights the chart gives it.
         agents: The process that is every agent; None where there are no nodes.
     """
 
     cluster: EmbeddedCluster
     kubeconfig: Path
+    arguments: list[str]
     audit: AuditLog
     agents: subprocess.Popen[bytes] | None
 
     def operator(self, *, profile: Path | None = None) -> processes.OperatorProcess:
         """Return an operator for this cluster, to be started."""
-        return processes.OperatorProcess(self.kubeconfig, self.cluster.logs_dir / "operator.log", profile=profile)
+        return processes.OperatorProcess(self.kubeconfig, self.arguments, self.cluster.logs_dir / "operator.log", profile=profile)
 
     def asked(self, since: float) -> dict[str, Any]:
         """Return whom the operator has asked since a moment of time.monotonic(), see ``agents.stats``."""
@@ -63,16 +67,16 @@ def stage(count: int, *, nodes: bool = True, loading_seconds: float = 0.0) -> It
     node_count = max(2, math.ceil(2.5 * count / PODS_PER_FAKE_NODE))
     made = EmbeddedCluster("kwok" if nodes else None, controllers=nodes, node_count=node_count, audit=audit.policy(USER))
     with made as cluster:
-        kubeconfig = _install(cluster)
+        kubeconfig, arguments = _install(cluster)
         if not nodes:
-            yield Stage(cluster, kubeconfig, AuditLog(cluster.audit_log), None)
+            yield Stage(cluster, kubeconfig, arguments, AuditLog(cluster.audit_log), None)
             return
         cluster.wait_for("every node to have its range of pod addresses", lambda: _without_range(cluster), done=lambda left: not left)
         cluster.apply(*_volume())
         cluster.wait_for("the claim to be bound", lambda: cluster.get("-n", models.NAMESPACE, "pvc", models.CLAIM)["status"]["phase"] == "Bound")
         answering = _start_agents(cluster, loading_seconds)
         try:
-            made_stage = Stage(cluster, kubeconfig, AuditLog(cluster.audit_log), answering)
+            made_stage = Stage(cluster, kubeconfig, arguments, AuditLog(cluster.audit_log), answering)
             cluster.wait_for("the agents to answer", lambda: made_stage.asked(0) is not None)
             yield made_stage
         finally:
@@ -80,16 +84,19 @@ def stage(count: int, *, nodes: bool = True, loading_seconds: float = 0.0) -> It
             answering.wait()
 
 
-def _install(cluster: EmbeddedCluster) -> Path:
-    """Install CRDs and rights as the chart does; return the kubeconfig of the operator's service account."""
+def _install(cluster: EmbeddedCluster) -> tuple[Path, list[str]]:
+    """Install CRDs and rights as the chart does; return the kubeconfig of the operator's service account, and its flags."""
     cluster.kubectl("apply", "--server-side", "-f", str(processes.ROOT / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
+    cluster.wait_for("the CRDs", lambda: cluster.kubectl("wait", "--for=condition=Established", "crd", "--all"))
     for name in (SYSTEM, models.NAMESPACE):
         cluster.kubectl("create", "namespace", name)
-    chart = str(processes.ROOT / "charts/tfmodel-operator")
-    rights = cluster.helm("template", RELEASE, chart, "--namespace", SYSTEM, "-s", "templates/rbac.yaml")
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=rights)
-    return cluster.service_account_kubeconfig(SYSTEM, RELEASE)
+    template = ("template", RELEASE, str(processes.ROOT / "charts/tfmodel-operator"), "--namespace", SYSTEM, "-s")
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=cluster.helm(*template, "templates/rbac.yaml"))
+    rendered = yaml.safe_load_all(cluster.helm(*template, "templates/deployment.yaml"))
+    deployment = next(document for document in rendered if document and document["kind"] == "Deployment")
+    module, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert module == "tfmodel_operator"
+    return cluster.service_account_kubeconfig(SYSTEM, RELEASE), arguments
 
 
 def _volume() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -73,6 +73,22 @@ def test_a_trace_of_reports_never_calls_a_served_version_unverified():
     ]
 
 
+@pytest.mark.parametrize(
+    ("looked", "is_ready"),
+    [
+        pytest.param(seen(half={1: "AVAILABLE"}), True, id="serves"),
+        pytest.param(seen(half={1: "END"}), False, id="serves nothing"),
+        pytest.param(Seen(message="UNAVAILABLE"), False, id="away"),
+        pytest.param(Seen(seen(half={1: "AVAILABLE"}).models, "RESOURCE_EXHAUSTED", is_busy=True), True, id="served, too busy to say"),
+        pytest.param(Seen({}, "RESOURCE_EXHAUSTED", is_busy=True), False, id="too busy for too long"),
+    ],
+)
+def test_a_pod_is_ready_while_its_models_serve(looked, is_ready):
+    one, history = wanted(verified=[1]), History(pushed={}, reachable=True)
+    said = report.report("uid", "hash", "", [one], looked, history, steps.next_step([one], looked, history, 0.0), 0.0)
+    assert (said.ready, said.server_message) == (is_ready, looked.message)
+
+
 # -- bounded -------------------------------------------------------------------------------------------------------------
 
 

@@ -302,6 +302,19 @@ def test_a_suspect_server_is_trusted_again_once_it_was_away():
     assert (history.suspect, dict(history.pushed or {})) == ("", {})
 
 
+def test_a_server_that_is_too_busy_to_answer_has_not_been_away():
+    """Its threads are taken: by clients, or by reloads that hang. Only a restart ends the suspicion."""
+    half, busy = wanted(verified=[1]), memory.Seen(message="RESOURCE_EXHAUSTED", is_busy=True)
+    history = memory.suspected(memory.History(pushed={"half": memory.Served(frozenset({1}))}, reachable=True), "hung")
+    assert memory.look(memory.look(history, busy, {}, 1.0), seen(half={1: "AVAILABLE"}), {}, 2.0).suspect == "hung"
+    trace = Trace()
+    trace.step(half)
+    assert trace.step(half, busy, after=1) == "waiting for the model server: RESOURCE_EXHAUSTED"
+    in_flight = memory.sent(trace.history, {"half": memory.Served(frozenset({1, 2}))}, trace.now)
+    step = steps.next_step([half], busy, in_flight, trace.now + steps.LOAD_SECONDS + 1)
+    assert step.suspect == "a reload has had no answer for 600 s"
+
+
 def test_a_restarted_agent_keeps_what_serves():
     trace = Trace(memory.History())
     half = wanted(verified=[2])

@@ -51,8 +51,9 @@ class Agent:
         self.told = asyncio.Event()
 
 
-def pod(uid="1", ready="False", address="127.0.0.1"):
+def pod(uid="1", ready="False", address="127.0.0.1", started=True):
     status = {"conditions": [{"type": "Ready", "status": ready}]} | ({"podIP": address} if address else {})
+    status["initContainerStatuses"] = [{"name": "agent", "started": started}]
     return {"metadata": {"uid": uid, "name": f"half-{uid}"}, "status": status}
 
 
@@ -148,6 +149,24 @@ def test_an_agent_that_restarts_is_no_news_and_one_that_stays_away_is(monkeypatc
             one.tell(STATE)
             await until(lambda: those.report("1").state is None)
             assert "HTTP 503" in those.report("1").message
+
+    run(test)
+
+
+def test_the_silence_of_an_agent_before_its_start_says_nothing_of_it_afterwards(monkeypatch):
+    monkeypatch.setattr(agents, "RETRY_SECONDS", (60.0, 60.0))
+
+    async def test():
+        one = Agent()
+        one.answer = lambda: web.Response(status=503)
+        async with following(one, monkeypatch) as (those, changed):
+            those.follow(KEY, [pod(started=False)])
+            await until(lambda: changed)
+            assert those.report("1").message
+            one.answer = None
+            those.follow(KEY, [pod()])
+            assert those.pending(KEY)
+            await until(lambda: those.report("1").state == STATE)
 
     run(test)
 

@@ -225,6 +225,19 @@ def test_what_no_agent_told_is_unknown(pods):
     assert {findings[kind].status for kind in (Type.VERSIONS_VERIFIED, Type.MODEL_AVAILABLE)} == {"Unknown"}
 
 
+def test_what_no_pod_is_there_to_tell_is_unknown_and_pods_that_are_not_made_are_not_ready():
+    findings = status.findings(seen(config_problem=REFUSED, deployment={"observed": False}))
+    assert {findings[kind].status for kind in (Type.VERSIONS_VERIFIED, Type.MODEL_AVAILABLE)} == {"Unknown"}
+    assert (findings[Type.PODS_READY].status, findings[Type.PODS_READY].reason) == ("False", Reason.REJECTED_BY_API_SERVER)
+    assert "Invalid value" in findings[Type.PODS_READY].message
+
+
+def test_what_is_refused_or_incomplete_is_not_said_to_be_about_to_load():
+    found = status.findings(seen(pod("a", version(2, "", "Rejected", message="broken", reason="VersionRejected"), version(1))))[Type.MODEL_AVAILABLE]
+    assert (found.status, found.reason) == ("False", Reason.VERSION_REJECTED)
+    assert "version 2: broken" in found.message
+
+
 def test_pods_that_answer_with_different_versions_have_no_promoted_version():
     assert status.promoted_version(seen(pod("a", version(2), version(1)), pod("b", version(1)))) is None
 
