@@ -27,22 +27,24 @@ def installed(cluster, namespace):
     return install
 
 
-@pytest.mark.parametrize("scope", ["cluster", "namespace"])
+@pytest.mark.parametrize("scope", ["cluster", "one namespace", "two namespaces"])
 def test_the_rights_suffice(cluster, tfmodel, namespace, installed, scope):
-    values = ["--set", f"namespaces={{{namespace}}}"] if scope == "namespace" else []
-    arguments = ["--namespace", namespace] if scope == "namespace" else []
-    arguments += ["--lease", f"{namespace}-tfmodel-operator"]
-    running = Operator(cluster, *arguments, kubeconfig=installed(*values), name=f"operator-{namespace}")
+    second = f"{namespace}-second"
+    cluster.kubectl("create", "namespace", second)
+    watched = {"cluster": [], "one namespace": [namespace], "two namespaces": [namespace, second]}[scope]
+    served = watched or [namespace, second]
+    values = ["--set", f"namespaces={{{','.join(watched)}}}"] if watched else []
+    arguments = [f"--namespace={one}" for one in watched]
+    kubeconfig = installed(*values)
+    running = Operator(cluster, *arguments, "--lease", f"{namespace}-tfmodel-operator", kubeconfig=kubeconfig, name=f"operator-{namespace}")
     try:
-        cluster.apply(tfmodel())
-
-        def status():
-            return cluster.get("-n", namespace, "tfmodel", "half")["status"]
-
-        cluster.wait_for("the operator to have seen it", status, done=lambda seen: seen["observedGeneration"] == 1)
-        cluster.wait_for("the Deployment", lambda: cluster.get("-n", namespace, "deployment", "half"))
-        cluster.kubectl("-n", namespace, "delete", "service", "half")
-        cluster.wait_for("the Service to come back", lambda: cluster.get("-n", namespace, "service", "half"))
+        for where in (namespace, second):
+            model = tfmodel(server={"replicas": 2})
+            model["metadata"]["namespace"] = where
+            cluster.apply(model)
+        for where in served:
+            makes_heals_and_prunes(cluster, where)
+        assert second in served or not cluster.get("-n", second, "deployments")["items"]
     finally:
         assert running.stop() == 0
     log = running.log.read_text()
@@ -50,15 +52,28 @@ def test_the_rights_suffice(cluster, tfmodel, namespace, installed, scope):
     assert "Traceback" not in log
 
 
+def makes_heals_and_prunes(cluster, namespace):
+    def status():
+        return cluster.get("-n", namespace, "tfmodel", "half")["status"]
+
+    cluster.wait_for("the operator to have seen it", status, done=lambda seen: seen["observedGeneration"] == 1)
+    cluster.wait_for("the Deployment", lambda: cluster.get("-n", namespace, "deployment", "half"))
+    cluster.kubectl("-n", namespace, "delete", "service", "half")
+    cluster.wait_for("the Service to come back", lambda: cluster.get("-n", namespace, "service", "half"))
+    assert cluster.get("-n", namespace, "poddisruptionbudgets")["items"]
+    cluster.kubectl("-n", namespace, "scale", "tfmodel/half", "--replicas=1")
+    cluster.wait_for("the budget to go", lambda: not cluster.get("-n", namespace, "poddisruptionbudgets")["items"])
+
+
 def test_an_operator_that_restarts_writes_nothing_that_is_so_already(cluster, tfmodel, namespace):
     first = Operator(cluster, name=f"first-{namespace}")
-    cluster.apply(tfmodel())
+    cluster.apply(tfmodel(server={"replicas": 2}))
     cluster.wait_for("the status", lambda: cluster.get("-n", namespace, "tfmodel", "half")["status"]["observedGeneration"] == 1)
     assert first.stop() == 0
     second = Operator(cluster, name=f"second-{namespace}")
     try:
-        cluster.kubectl("-n", namespace, "scale", "tfmodel/half", "--replicas=2")
-        cluster.wait_for("the change", lambda: cluster.get("-n", namespace, "deployment", "half")["spec"]["replicas"] == 2)
+        cluster.kubectl("-n", namespace, "scale", "tfmodel/half", "--replicas=3")
+        cluster.wait_for("the change", lambda: cluster.get("-n", namespace, "deployment", "half")["spec"]["replicas"] == 3)
     finally:
         assert second.stop() == 0
     applied = [line for line in second.log.read_text().splitlines() if "Applying" in line and namespace in line]

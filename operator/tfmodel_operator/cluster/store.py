@@ -11,7 +11,7 @@ from typing import Any
 
 from tfmodel_operator.api import kinds, labels
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster.trim import trimmed
+from tfmodel_operator.cluster.trim import interned, trimmed
 
 Body = dict[str, Any]
 
@@ -87,7 +87,7 @@ class Store:
         if key is None:
             return touched
         kept = trimmed(kind, body)
-        changed = set(kept) if stored is None else _share(kept, stored)
+        changed = _share(kept, stored or {})
         self._objects[name] = kept
         self._put(kind, key, kept)
         if kind != kinds.POD.name and changed - {"status"}:
@@ -192,19 +192,24 @@ def key_of(kind: str, body: Mapping[str, Any]) -> Key | None:
 
 
 def _share(new: Body, old: Body) -> set[str]:
-    """Return the names of the top-level parts that differ; equal ones become the very same objects.
+    """Return the names of the top-level parts that differ; what is equal becomes the very same object, and strings are shared.
 
     That saves memory, and makes "unchanged" a comparison of identities. A resource version alone is no difference.
     """
-    changed = set()
-    for part, value in new.items():
-        before = old.get(part)
-        if part == "metadata":
-            before = {**old["metadata"], "resourceVersion": value["resourceVersion"]}
-        if value != before:
-            changed.add(part)
-        elif part != "metadata":
-            new[part] = before
+    changed = {part for part, value in new.items() if part != "metadata" and value != old.get(part)}
+    for part in new.keys() - changed - {"metadata"}:
+        new[part] = old[part]
+    metadata, before = new["metadata"], old.get("metadata", {})
+    for part, value in metadata.items():
+        if value == before.get(part):
+            metadata[part] = before[part]
+        elif part != "resourceVersion":
+            changed.add("metadata")
+            metadata[part] = interned(value)
+    for part in changed - {"metadata", "status"}:  # status is another one in a moment
+        new[part] = interned(new[part])
+    if before.keys() - metadata.keys():
+        changed.add("metadata")
     return changed | (old.keys() - new.keys())
 
 

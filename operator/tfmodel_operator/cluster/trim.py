@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ CONTAINER_STATUS = ("name", "ready", "started", "restartCount", "state", "lastSt
 WITHOUT_STATUS = frozenset({"Service", "PodDisruptionBudget", "NetworkPolicy"})
 """Kinds whose status nothing here reads: that it changes is no news."""
 
+LONG = 100
+"""Characters of a string that nobody else has."""
+
 
 def trimmed(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is kept of an object as the API server gave it."""
@@ -24,6 +28,15 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         kept["spec"] = {"nodeName": body.get("spec", {}).get("nodeName", "")}
         kept["status"] = _pod_status(body.get("status", {}))
     return kept
+
+
+def interned(value: Any) -> Any:
+    """Return an equal JSON value whose strings are shared with all others: a Deployment takes half the memory then."""
+    if isinstance(value, dict):
+        return {sys.intern(key): interned(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [interned(one) for one in value]
+    return sys.intern(value) if isinstance(value, str) and len(value) < LONG else value
 
 
 def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

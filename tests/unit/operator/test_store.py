@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,6 +101,15 @@ def test_a_list_ends_what_it_no_longer_has_and_leaves_what_is_younger_than_it():
     assert store.replace("TFModel", "ml", set(), "100") == [KEY]
     assert store.model(KEY) is None
     assert store.models() == []
+
+
+def test_strings_are_shared_between_objects():
+    store = Store()
+    for name in ("a", "b"):
+        store.upsert("Service", json.loads(json.dumps(child("Service", name, uid=name, spec={"type": "ClusterIP"}))))
+    first, second = (store.find(child("Service", name)) for name in ("a", "b"))
+    assert first["spec"]["type"] is second["spec"]["type"]
+    assert next(iter(first["spec"])) is next(iter(second["spec"]))
 
 
 def test_little_is_kept_of_a_pod():

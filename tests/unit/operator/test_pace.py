@@ -1,0 +1,38 @@
+"""How soon a status is written: what must be known at once, what is news, and what only narrates."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfmodel_operator import reconcile
+
+
+def status(ready="False", reason="ModelLoading", message="", *, stalled=False, **more):
+    conditions = [{"type": "Ready", "status": ready, "reason": reason, "message": message}]
+    conditions += [{"type": "Stalled", "status": "True", "reason": reason, "message": message}] if stalled else []
+    return {"observedGeneration": 1, "conditions": conditions, **more}
+
+
+NOTHING = {"observedGeneration": -1}
+NOW, NEWS, NARRATION = 0.0, reconcile.NEWS_SECONDS, reconcile.NARRATION_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "seconds", "when_busy"),
+    [
+        pytest.param(NOTHING, status(), NEWS, NARRATION, id="first word"),
+        pytest.param(NOTHING, status("True", "AsDesired"), NOW, NOW, id="first word, and ready already"),
+        pytest.param(NOTHING, status(reason="InvalidSpec", stalled=True), NOW, NOW, id="first word, and stalled already"),
+        pytest.param(status(), status("True", "AsDesired"), NOW, NOW, id="ready"),
+        pytest.param(status("True", "AsDesired"), status(), NOW, NOW, id="not ready any more"),
+        pytest.param(status(), status("Unknown"), NOW, NOW, id="unknown"),
+        pytest.param(status(), status(reason="WaitingForPods"), NEWS, NARRATION, id="another reason"),
+        pytest.param(status(), status(promotedVersion=4), NEWS, NARRATION, id="another version"),
+        pytest.param(status(), status(observedGeneration=2), NEWS, NARRATION, id="another spec"),
+        pytest.param(status(), status(message="2 of 3"), NARRATION, NARRATION, id="other words"),
+        pytest.param(status(stalled=True), status(stalled=True, message="2"), NARRATION, NARRATION, id="stalled in other words"),
+    ],
+)
+def test_patience(before, after, seconds, when_busy):
+    assert reconcile._patience(before, after, busy=False) == seconds
+    assert reconcile._patience(before, after, busy=True) == when_busy
