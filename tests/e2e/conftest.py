@@ -31,7 +31,8 @@ def cluster() -> Iterator[EmbeddedCluster]:
     operator, server = kube.operator_image(), kube.model_server_image()
     with EmbeddedCluster(nodes="kubelet") as made:
         made.load_image(operator)
-        made.load_image(server, kube.MODEL_SERVER)
+        for reference in (kube.MODEL_SERVER, f"{kube.MODEL_SERVER}-gpu"):
+            made.load_image(server, reference)
         repository, _, tag = operator.reference.rpartition(":")
         made.helm(
             "install", "tfmodel-operator", str(CHART), "--namespace", "tfmodel-system", "--create-namespace", "--wait",
