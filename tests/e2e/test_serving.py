@@ -51,7 +51,9 @@ def test_a_model_is_served_over_rest_and_grpc_and_status_says_so(served):
     found = served.get("tfmodel", "half")
     assert found["status"]["promotedVersion"] == 1
     version = {"version": 1, "state": "AVAILABLE", "verdict": "Verified", "pods": 1, "of": 1, "message": ""}
-    assert found["status"]["versions"] == [version]
+    (told,) = found["status"]["versions"]
+    assert {key: told[key] for key in version} == version
+    assert told["signatures"] == ["serving_default"]
     assert {c["type"]: c["status"] for c in found["status"]["conditions"]} == dict.fromkeys(
         ["Ready", "Available", "ConfigValid", "VersionsVerified", "PodsReady", "ModelAvailable"], "True"
     )

@@ -93,11 +93,29 @@ def judge(recorder):
             continue
         found, now = revision.body, conditions(revision.body)
         consistent(found, before)
-        if now.get("Ready", {}).get("status") == "True" and found["status"]["observedGeneration"] == found["metadata"]["generation"]:
+        current = found["status"]["observedGeneration"] == found["metadata"]["generation"]
+        is_ready_now = current and now.get("Ready", {}).get("status") == "True"
+        assert (kstatus(found) == "Current") == is_ready_now
+        if is_ready_now:
             ready += 1
             assert any(so(found, then, recorder) for then in lately(moments, found)), explain(revision, objects, recorder)
         before = found
     assert ready >= 3, "Ready was hardly ever true: nothing has been tested"
+
+
+def kstatus(found):
+    """What Flux, and Helm from version 4 on, take an object for.
+
+    Source: sigs.k8s.io/cli-utils, pkg/kstatus/status/{status,generic}.go.
+    """
+    now = conditions(found)
+    if found["status"].get("observedGeneration", found["metadata"]["generation"]) != found["metadata"]["generation"]:
+        return "InProgress"
+    if now.get("Reconciling", {}).get("status") == "True":
+        return "InProgress"
+    if now.get("Stalled", {}).get("status") == "True":
+        return "Failed"
+    return "InProgress" if now.get("Ready", {}).get("status", "True") != "True" else "Current"
 
 
 def consistent(found, before):
