@@ -22,7 +22,6 @@ def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, str],
     result: dict[str, Any] = {
         "observedGeneration": model.generation,
         "conditions": conditions.merge(before.get("conditions", []), findings(seen), model.generation, now),
-        "versions": versions.entries(seen),
         "server": {
             "name": model.name,
             "kind": "Dedicated",
@@ -36,6 +35,8 @@ def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, str],
         "replicas": made.replicas,
         "selector": f"{labels.SERVER}={model.name}",
     }
+    if known := versions.entries(seen):  # the API server drops an empty list, and the next pass would write it again
+        result["versions"] = known
     if (promoted := promoted_version(seen)) is not None:
         result["promotedVersion"] = promoted
     return result
