@@ -123,6 +123,7 @@ class _Operator:
                 part.cancel()
             await asyncio.wait([*workers, election])
             await self._elector.release()
+            self._world.agents.close()  # kopf gives every task that is younger than itself five seconds to end
             self._stop_kopf.set()
             if self._sweep.listed.is_set():
                 await asyncio.wait([watch], timeout=STOP_SECONDS)

@@ -91,6 +91,11 @@ class Agents:
         if not followed:
             del self._followed[key]
 
+    def close(self) -> None:
+        """Follow nobody any more."""
+        for key in list(self._followed):
+            self.follow(key, ())
+
     def report(self, pod_uid: str) -> Report:
         """Return the last word of the agent in this pod."""
         return self._reports.get(pod_uid, NOTHING_YET)
