@@ -155,6 +155,13 @@ def log(cluster, pod):
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+def test_replicas_that_an_autoscaler_sets_on_the_deployment_are_left_alone_and_told(served):
+    served.kubectl("scale", "deployment/half", "--replicas=2")
+    served.cluster.wait_for("two pods", lambda: served.wait_ready()["status"]["server"]["pods"], 120, done=lambda pods: pods == "2/2")
+    served.tfmodel(server=SMALL, versionPolicy={"specific": {"versions": [1]}})
+    assert served.wait_ready()["status"]["server"]["pods"] == "2/2"
+
+
 def test_an_operator_of_two_namespaces_works_there_and_nowhere_else(cluster, release, served, half_plus_two):
     names = [f"{served.namespace}-a", f"{served.namespace}-b"]
     benches = [type(served)(cluster, name) for name in names]
