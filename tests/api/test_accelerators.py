@@ -86,9 +86,9 @@ def test_slices_of_a_gpu_are_scheduled_by_their_own_name(cluster, tfmodel, names
     )  # fmt: skip
     assert set(nodes) == {"kwok-0", None}
     found = cluster.wait_for(
-        "the others to wait", lambda: ready(cluster, namespace, "sliced"), done=lambda c: c["reason"] == "WaitingForAccelerator"
+        "both others to wait", lambda: ready(cluster, namespace, "sliced"), done=lambda c: "(and 1 more pods)" in c["message"]
     )  # fmt: skip
+    assert found["reason"] == "WaitingForAccelerator"
     assert f"Insufficient {SLICE}" in found["message"]
-    assert "(and 1 more pods)" in found["message"]
     deployment = cluster.get("-n", namespace, "deployment", "sliced")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"].endswith("-gpu")
