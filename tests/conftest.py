@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes says something of the machine only
+# How long an example takes says something of the machine only. CI tries the same examples each time; everybody else new ones.
+hypothesis.settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("untimed")
 
 
