@@ -75,7 +75,7 @@ class _Operator:
         self._queue, store = WorkQueue[Key](), Store()
         self._feed = Feed(store, self._queue.add)
         self._follow_cluster()
-        namespace = self._login().default_namespace or "default"  # the pod's own, or the kubeconfig's
+        namespace = configured.own_namespace or self._login().default_namespace or "default"
         self._elector = Elector(self._lease_client, namespace, configured.lease, configured.identity)
         self._client.may_write = self._elector.holds
         self._recorder = Recorder(self._client, configured.identity)
