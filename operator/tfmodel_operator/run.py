@@ -16,7 +16,7 @@ from typing import Any, cast
 import aiohttp
 import kopf
 
-from tfmodel_operator import handlers, metrics, reconcile, settings, web
+from tfmodel_operator import handlers, metrics, settings, web
 from tfmodel_operator.api import kinds
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster.apply import Applier
@@ -33,6 +33,7 @@ from tfmodel_operator.observe.agents import Agents
 from tfmodel_operator.plan.platform import Platform
 from tfmodel_operator.worker import Worker
 from tfmodel_operator.workqueue import WorkQueue
+from tfmodel_operator.world import World
 
 PASS_SECONDS = 10.0
 """The passes that are under way when we are asked to stop may take so long to finish."""
@@ -74,16 +75,14 @@ class _Operator:
         self._queue, store = WorkQueue[Key](), Store()
         self._feed = Feed(store, self._queue.add)
         self._follow_cluster()
-        namespace = self._login().default_namespace or "default"  # the pod's own, or the kubeconfig's
+        namespace = configured.own_namespace or self._login().default_namespace or "default"
         self._elector = Elector(self._lease_client, namespace, configured.lease, configured.identity)
         self._client.may_write = self._elector.holds
         self._recorder = Recorder(self._client, configured.identity)
         applier = Applier(self._client, store, Strangers(self._client))
         agents = Agents(http, self._queue.add)
         platform = Platform(configured.agent_image, configured.own_namespace)
-        self._world = reconcile.World(
-            store, self._client, applier, agents, self._recorder, platform, busy=lambda: len(self._queue) > 0
-        )
+        self._world = World(store, self._client, applier, agents, self._recorder, platform, busy=lambda: len(self._queue) > 0)
         self._metrics.show(store, self._reflectors, self._sweep, self._queue, self._elector.holds)
         self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
 

@@ -10,6 +10,7 @@ from tfmodel_operator import logs, metrics, reconcile
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors
 from tfmodel_operator.workqueue import WorkQueue
+from tfmodel_operator.world import World
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 class Worker:
     """Does one pass at a time; several may share a world and a queue."""
 
-    def __init__(self, world: reconcile.World, queue: WorkQueue[Key], measured: metrics.Metrics) -> None:
+    def __init__(self, world: World, queue: WorkQueue[Key], measured: metrics.Metrics) -> None:
         self._world = world
         self._queue = queue
         self._measured = measured

@@ -67,6 +67,9 @@ def test_nothing_is_written_but_children_and_status_and_nothing_twice(cluster, t
     asked = Requests(cluster)
     cluster.apply(tfmodel())
     found = settled(cluster, namespace, "half")
+    line = operator.says("Applying")
+    assert (line["namespace"], line["tfmodel"], line["generation"], line["level"]) == (namespace, "half", 1, "INFO")
+    assert "Deployment/half" in line["objects"]
     kinds = {"configmaps", "services", "deployments", "poddisruptionbudgets", "networkpolicies", "tfmodels/status", "events"}
     assert {line.removeprefix("patch (dry run) ").removeprefix("patch ").split(" ")[0] for line in asked.writes()} <= kinds
     assert not found["metadata"].get("finalizers")

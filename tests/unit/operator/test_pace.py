@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfmodel_operator import reconcile
+from tfmodel_operator.status import pace
 
 
 def status(ready="False", reason="ModelLoading", message="", *, stalled=False, **more):
@@ -14,7 +14,7 @@ def status(ready="False", reason="ModelLoading", message="", *, stalled=False, *
 
 
 NOTHING = {"observedGeneration": -1}
-NOW, NEWS, NARRATION = 0.0, reconcile.NEWS_SECONDS, reconcile.NARRATION_SECONDS
+NOW, NEWS, NARRATION = 0.0, pace.NEWS_SECONDS, pace.NARRATION_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ NOW, NEWS, NARRATION = 0.0, reconcile.NEWS_SECONDS, reconcile.NARRATION_SECONDS
     ],
 )
 def test_patience(before, after, seconds, when_busy):
-    assert reconcile._patience(before, after, busy=False) == seconds
-    assert reconcile._patience(before, after, busy=True) == when_busy
+    assert pace.patience(before, after, busy=False) == seconds
+    assert pace.patience(before, after, busy=True) == when_busy

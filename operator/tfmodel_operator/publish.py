@@ -1,0 +1,56 @@
+"""The one write of status at the end of a pass, and the news it is worth."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from tfmodel_operator.api import kinds, labels
+from tfmodel_operator.api.kinds import Key
+from tfmodel_operator.cluster import errors, existence
+from tfmodel_operator.cluster.store import Body
+from tfmodel_operator.status import events, pace
+from tfmodel_operator.world import World
+
+log = logging.getLogger(__name__)
+
+
+async def publish(body: Body, status: dict[str, Any], key: Key, world: World) -> float:
+    """Write status if it differs and a write is due; return the seconds until the next look."""
+    before, memory = body.get("status", {}), world.memory(key)
+    if status == before or memory.kept == (status, before):
+        return pace.next_look(status)
+    due = memory.written + pace.patience(before, status, busy=world.busy()) - time.monotonic()
+    if due > 0:
+        return due
+    kept = await _write_status(body, status, world)
+    memory.written = time.monotonic()
+    memory.kept = None if kept in (None, status) else (status, kept)
+    if memory.kept:
+        log.warning("The API server keeps another status than was written: does the CRD have this operator's version?")
+    return pace.next_look(status)
+
+
+async def _write_status(body: Body, status: dict[str, Any], world: World) -> Any:
+    """Write status; return what the API server made of it, or None: there is no such TFModel any more."""
+    metadata = {key: body["metadata"][key] for key in ("name", "namespace", "uid")}
+    manifest = {"apiVersion": labels.API_VERSION, "kind": kinds.MODEL.name, "metadata": metadata, "status": status}
+    try:
+        written = await world.client.apply(manifest, subresource="status")
+    except (errors.Conflict, errors.NotFound):
+        await existence.exists(body, world.client, world.store)  # deleted, or deleted and created anew
+        return None
+    world.store.upsert(kinds.MODEL.name, written, ours=True)
+    _tell(body, status, world)
+    return written.get("status")
+
+
+def _tell(body: Body, status: dict[str, Any], world: World) -> None:
+    """Say what has changed, to the log and in Events."""
+    before = body.get("status", {})
+    ready = pace.ready(status)
+    if (ready["status"], ready["reason"]) != (pace.ready(before).get("status"), pace.ready(before).get("reason")):
+        log.info("Ready is %s", ready["status"], extra={"reason": ready["reason"], "detail": ready["message"]})
+    for event in events.events(before, status):
+        world.recorder.record(body, event.type, event.reason, event.message)

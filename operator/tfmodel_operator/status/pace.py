@@ -1,0 +1,55 @@
+"""How soon a status is written, and how soon its TFModel is looked at again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfmodel_operator.api import conditions
+
+MOVING_SECONDS = 10.0
+"""What moves tells us so itself, by watches and by agents; looks are the belt to these braces."""
+STALLED_SECONDS = 10.0
+"""The mend may be something no watch of ours tells of, such as a stranger's Service that is deleted."""
+STEADY_SECONDS = 600.0
+"""After so long everything is compared anew, whatever is remembered."""
+NEWS_SECONDS = 1.0
+"""Between two writes of one status that says something new, unless Ready changes: a rollout has dozens of moments."""
+NARRATION_SECONDS = 5.0
+"""The same where only words and numbers are others."""
+
+Status = Mapping[str, Any]
+
+
+def patience(before: Status, status: Status, *, busy: bool) -> float:
+    """Return how long after the last write a status may be written, in seconds.
+
+    Args:
+        busy: Others wait: half of what there is to tell now won't be worth telling in a moment.
+    """
+    was = ready(before).get("status", "False")
+    if ready(status)["status"] != was or (_is_stalled(status) and not _is_stalled(before)):
+        return 0.0
+    return NARRATION_SECONDS if busy or _gist(status) == _gist(before) else NEWS_SECONDS
+
+
+def _gist(status: Status) -> tuple[Any, ...]:
+    said = {(c["type"], c["status"], c["reason"]) for c in status.get("conditions", [])}
+    return said, status.get("observedGeneration"), status.get("promotedVersion")
+
+
+def _is_stalled(status: Status) -> bool:
+    return any(c["type"] == conditions.Type.STALLED for c in status.get("conditions", []))
+
+
+def next_look(status: Status) -> float:
+    """Return the seconds until the next look: what moves is followed closely, what only somebody else can change is not."""
+    found = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    if found.get(conditions.Type.RECONCILING) == "True":
+        return MOVING_SECONDS
+    return STALLED_SECONDS if found.get(conditions.Type.STALLED) == "True" else STEADY_SECONDS
+
+
+def ready(status: Status) -> Status:
+    """Return the condition Ready, or an empty one."""
+    return next((c for c in status.get("conditions", []) if c["type"] == conditions.Type.READY), {})
