@@ -117,7 +117,7 @@ def test_a_deleted_child_comes_back(served, child):
     [
         ("configmap/half-models", {"data": {"models.config": ""}}),
         ("service/half", {"spec": {"selector": {"serving.tfmodel.dev/server": "other"}}}),
-        ("deployment/half", {"spec": {"replicas": 0}}),
+        ("deployment/half", {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 1}}}}),
         ("poddisruptionbudget/half", {"spec": {"maxUnavailable": 5}}),
         ("networkpolicy/half", {"spec": {"ingress": [{}]}}),
     ],
