@@ -46,3 +46,9 @@ def with_failed(
         times = before.count + 1 if before is not None and before.fingerprint == fingerprint else 1
         added[key] = Failure(message, now, max(times, count), fingerprint)
     return {**failures, **added}
+
+
+def forgiven(failures: Failures, keys: Iterable[Key]) -> Failures:
+    """Return ``failures`` with those of ``keys`` as if they were of other files: each may be tried again, and counts anew."""
+    asked = {key: dataclasses.replace(failures[key], fingerprint="asked anew") for key in set(keys) & set(failures)}
+    return {**failures, **asked}

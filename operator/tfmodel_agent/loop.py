@@ -145,6 +145,7 @@ class Agent:
         self._config_message = ""
         if found != self._mounted:
             log.info("Mounted config changed", extra={"hash": found.hash, "models": [model.name for model in found.models]})
+            self._history = memory.asked_anew(self._history, found.named - self._mounted.named)
             self._mounted = found
             self._is_config_new = True
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfmodel_agent import failures, steps
 from tfmodel_agent import history as memory
-from tfmodel_agent import steps
 from tfmodel_serving import model_config, problems, saved_model
 from tfmodel_serving.state import (
+    LOAD_FAILED,
     MAX_NAMES,
     MAX_WARNINGS,
     MESSAGE_CHARACTERS,
@@ -37,9 +38,10 @@ def report(
     """Return the state of this pod.
 
     A pod is ready while every model has an AVAILABLE version: a config or version that can't be served doesn't take a
-    pod that serves out of its Service.
+    pod that serves out of its Service. No client is sent to the private name of a candidate, so it doesn't count.
     """
-    serves = all(any(found.state == "AVAILABLE" for found in seen.models.get(one.model.name, {}).values()) for one in wanted)
+    public = [one.model.name for one in wanted if not model_config.is_candidate_name(one.model.name)]
+    serves = all(any(found.state == "AVAILABLE" for found in seen.models.get(name, {}).values()) for name in public)
     return AgentState(
         pod_uid=pod_uid,
         config_hash=config_hash,
@@ -59,7 +61,7 @@ def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now
     if isinstance(wanted.model.version_policy, model_config.Specific):
         targets = frozenset(wanted.model.version_policy.versions)
     served = seen.models.get(name, {})
-    in_use = targets | {v for v, found in served.items() if found.state in memory.LIVE}
+    in_use = targets | wanted.watched | {v for v, found in served.items() if found.state in memory.LIVE}
     failed = {v for v, found in served.items() if found.state == "END" and found.code}
     others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(0, MAX_VERSIONS - len(in_use))]
     return ModelState(
@@ -79,8 +81,8 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         # What is loaded doesn't change with its files; that they will be looked at again is nothing to alarm people with.
         warnings = (f"it serves; before it is loaded again its files must be whole: {message}", *warnings)
         verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
-    elif (failure := history.failures.get((name, version))) and not message:
-        message, reason = f"failed to load: {failure.message}", problems.Reason.MODEL_LOAD_FAILED
+    elif (failure := history.failures.get((name, version))) and not message and _is_of(failure, wanted, version):
+        message, reason = f"{LOAD_FAILED}{failure.message}", problems.Reason.MODEL_LOAD_FAILED
     return VersionState(
         version=version,
         verdict=verdict,
@@ -88,9 +90,20 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         wanted=is_target,
         message=clean(message),
         reason=reason.value,
+        labels=_labels(name, version, history),
         digest=finding.digest,
         size_bytes=finding.size_bytes,
         signatures=clean_all(finding.signatures, MAX_NAMES, NAME_CHARACTERS),
         warmup_records=finding.warmup_records,
         warnings=clean_all(warnings, MAX_WARNINGS, MESSAGE_CHARACTERS),
     )
+
+
+def _is_of(failure: failures.Failure, wanted: steps.Wanted, version: int) -> bool:
+    """Tell whether what failed are the files that are there now, and the config hasn't asked for them anew since."""
+    return failure.fingerprint == wanted.fingerprints.get(version)
+
+
+def _labels(name: str, version: int, history: memory.History) -> tuple[str, ...]:
+    served = (history.pushed or {}).get(name)
+    return tuple(sorted(label for label, labelled in served.labels.items() if labelled == version)) if served else ()

@@ -27,6 +27,8 @@ class ModelSettings:
         min_records: Warmup records wanted where the policy is Required.
         max_batch_size: The server's; 0 if it doesn't batch, or splits large batches.
         digests: Whether the content of the versions in use is hashed, which reads all of it once more.
+        watched: Versions that are looked at, hashed and told of as if they were in use.
+        compare_with: Of a candidate's private name: the version of its model that its answers are held against; 0: none.
     """
 
     source: str = ""
@@ -34,6 +36,8 @@ class ModelSettings:
     min_records: int = 0
     max_batch_size: int = 0
     digests: bool = True
+    watched: tuple[int, ...] = ()
+    compare_with: int = 0
 
 
 def content_hash(models_config: str, agent_json: str) -> str:
@@ -83,7 +87,13 @@ def _settings(name: str, fields: Any) -> ModelSettings:
         min_records=_natural(fields.get("min_records"), default.min_records),
         max_batch_size=_natural(fields.get("max_batch_size"), default.max_batch_size),
         digests=fields.get("digests") is not False,
+        watched=_versions(fields.get("watched")),
+        compare_with=_natural(fields.get("compare_with"), default.compare_with),
     )
+
+
+def _versions(value: Any) -> tuple[int, ...]:
+    return tuple(version for version in value if _natural(version, 0)) if isinstance(value, list) else ()
 
 
 def _natural(value: Any, default: int) -> int:

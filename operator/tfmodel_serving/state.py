@@ -11,6 +11,8 @@ SCHEMA = 1
 MAX_BYTES = 1 << 20
 MESSAGE_CHARACTERS = 512
 """Messages are cut to this length: they come from model servers and file names, and end in a status object."""
+LOAD_FAILED = "failed to load: "
+"""How the message of a version begins that the model server failed to load."""
 MAX_NAMES = 16
 MAX_WARNINGS = 3
 NAME_CHARACTERS = 128
@@ -31,6 +33,7 @@ class VersionState:
         message: Why it is rejected, incomplete, or failed to load.
         reason: The same in one word, one of those that conditions have (:class:`tfmodel_serving.problems.Reason`).
         digest: ``sha256:…`` of its files, or ``""`` while that isn't known.
+        labels: Those that the model server has on this version.
         signatures: Names, at most :data:`MAX_NAMES`.
         warnings: What is odd about its files, and harmless; at most :data:`MAX_WARNINGS`.
     """
@@ -41,11 +44,63 @@ class VersionState:
     wanted: bool = False
     message: str = ""
     reason: str = ""
+    labels: tuple[str, ...] = ()
     digest: str = ""
     size_bytes: int = 0
     signatures: tuple[str, ...] = ()
     warmup_records: int = 0
     warnings: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """The model server has tried to load these files, and failed."""
+        return self.state != "AVAILABLE" and self.message.startswith(LOAD_FAILED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OutputDifference:
+    """How far the answers of two versions differ in one output, over all records that were compared.
+
+    Args:
+        max_absolute: Largest element-wise difference.
+        max_relative: The same, as a fraction of the larger of the two elements.
+        argmax_equal: Rows in which both have the largest element at the same place.
+        argmax_of: Rows there were; 0 if the output isn't one of classes.
+    """
+
+    name: str
+    max_absolute: float
+    max_relative: float
+    argmax_equal: int = 0
+    argmax_of: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Latency:
+    """Of one version, over all records that were compared."""
+
+    median_seconds: float = 0.0
+    p99_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate's answers to recorded requests, held against those of the promoted version in the same pod.
+
+    Args:
+        version: The candidate, served under its private name.
+        against: The promoted version.
+        records: Requests that both have answered.
+        message: Why there is no verdict, or none to rely on; ``""`` if there is.
+    """
+
+    version: int
+    against: int
+    records: int = 0
+    outputs: tuple[OutputDifference, ...] = ()
+    candidate: Latency = Latency()
+    promoted: Latency = Latency()
+    message: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,11 +110,17 @@ class ModelState:
     Args:
         source_message: Why the base path can't be read; ``""`` if it can.
         versions: Newest first.
+        comparison: Of a candidate's private name, once it was made.
     """
 
     name: str
     source_message: str = ""
     versions: tuple[VersionState, ...] = ()
+    comparison: Comparison | None = None
+
+    def version(self, number: int) -> VersionState | None:
+        """Return the state of version ``number``, or None if it isn't told."""
+        return next((version for version in self.versions if version.version == number), None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,8 +154,8 @@ class AgentState:
         return next((model for model in self.models if model.name == name), None)
 
 
-_Value = TypeVar("_Value", VersionState, ModelState, AgentState)
-_SCALARS: dict[str, type] = {"int": int, "str": str, "bool": bool}
+_Value = TypeVar("_Value", VersionState, OutputDifference, Latency, Comparison, ModelState, AgentState)
+_SCALARS: dict[str, type] = {"int": int, "str": str, "bool": bool, "float": float}
 
 
 def clean(message: str, characters: int = MESSAGE_CHARACTERS) -> str:
@@ -145,11 +206,22 @@ def from_dict(document: Any) -> AgentState:
     """
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise InvalidState(f"expected an object of schema {SCHEMA}")
-    models = tuple(
-        _make(ModelState, model, versions=tuple(_make(VersionState, version) for version in _objects(model, "versions")))
-        for model in _objects(document, "models")
-    )
-    return _make(AgentState, document, models=models)
+    return _make(AgentState, document, models=tuple(_model(model) for model in _objects(document, "models")))
+
+
+def _model(document: dict[str, Any]) -> ModelState:
+    versions = tuple(_make(VersionState, version) for version in _objects(document, "versions"))
+    return _make(ModelState, document, versions=versions, comparison=_comparison(document.get("comparison")))
+
+
+def _comparison(document: Any) -> Comparison | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict):
+        raise InvalidState("comparison is not an object")
+    outputs = tuple(_make(OutputDifference, output) for output in _objects(document, "outputs"))
+    sides = {side: _make(Latency, document.get(side) or {}) for side in ("candidate", "promoted")}
+    return _make(Comparison, document, outputs=outputs, **sides)
 
 
 def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -176,6 +248,8 @@ def _make(kind: type[_Value], document: Any, **given: Any) -> _Value:
             values[field.name] = _strings(value, f"{kind.__name__}.{field.name}")
             continue
         expected = _SCALARS[str(field.type)]
+        if expected is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)  # JSON has one kind of number
         if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
             raise InvalidState(f"{kind.__name__}.{field.name} is not of type {field.type}")
         values[field.name] = value

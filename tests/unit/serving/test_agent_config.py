@@ -10,6 +10,7 @@ from tfmodel_serving.agent_config import ModelSettings
 
 def test_settings_survive_the_file():
     given = {"a": ModelSettings("a claim"), "b": ModelSettings("an image", "Required", 3, 32, digests=False)}
+    given["b--candidate"] = ModelSettings("an image", watched=(3, 7), compare_with=2)
     assert agent_config.from_json(agent_config.to_json(given)) == given
 
 
@@ -28,6 +29,9 @@ def test_defaults_are_not_written_so_that_a_newer_operator_writes_the_same():
         {"max_batch_size": True},
         {"max_batch_size": 1.5},
         {"digests": "no"},
+        {"watched": 3},
+        {"watched": ["3", 0, True]},
+        {"compare_with": "3"},
         {"something": "new"},
     ],
 )
