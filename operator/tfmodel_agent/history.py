@@ -131,6 +131,14 @@ def doubted(history: History, now: float) -> History:
     return dataclasses.replace(history, in_flight_since=None, pushed_at=now, pushed=None)
 
 
+def asked_anew(history: History, versions: Iterable[Key]) -> History:
+    """The config names ``versions`` that it didn't name before: how they failed then holds nobody up now."""
+    known = dict(history.failures)
+    for key in set(versions) & set(known):
+        known[key] = dataclasses.replace(known[key], fingerprint="asked anew")
+    return dataclasses.replace(history, failures=known)
+
+
 def lost(history: History, now: float) -> History:
     """The connection broke with the reload in flight."""
     return dataclasses.replace(doubted(history, now), broken=True)

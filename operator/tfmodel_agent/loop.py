@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tfmodel_agent import failures, inotify, modelserver, mounted, sources, steps, view
+from tfmodel_agent import comparisons, failures, inotify, modelserver, mounted, sources, steps, view
 from tfmodel_agent import history as memory
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
@@ -53,6 +53,7 @@ class Agent:
         self._marker = settings.view / ".reload.json"
         self._history = memory.started(self._left_behind(), time.monotonic())
         self._sources = sources.Sources()
+        self._comparisons = comparisons.Comparisons(settings.server, self._sources.directory)
         self._wanted: tuple[steps.Wanted, ...] = ()
         self._mounted_mark: object = None
         self._config_message = ""
@@ -74,6 +75,7 @@ class Agent:
             watch.close()
             if self._reload:
                 self._reload.cancel()
+            await self._comparisons.close()
             await self._sources.close()
             await self._server.close()
 
@@ -83,11 +85,12 @@ class Agent:
         return SOURCE_LOOK_SECONDS if self._files_moved else IDLE_SECONDS
 
     async def _pause(self, seconds: float, watch: inotify.Watch) -> None:
-        """Wait for the next look; changed files in the mount, a late finding or an answered reload end it."""
-        mounts = asyncio.create_task(watch.changed.wait())
-        ends: list[asyncio.Future[Any]] = [mounts, *self._sources.looking, *([self._reload] if self._reload else [])]
+        """Wait for the next look; changed files in the mount, a late finding, an answered reload or a comparison end it."""
+        waits = [asyncio.create_task(event.wait()) for event in (watch.changed, self._comparisons.news)]
+        ends: list[asyncio.Future[Any]] = [*waits, *self._sources.looking, *([self._reload] if self._reload else [])]
         await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        mounts.cancel()
+        for wait in waits:
+            wait.cancel()
 
     async def wait_for_change(self, seconds: float) -> None:
         """Return when the state changes, or after ``seconds``."""
@@ -115,7 +118,8 @@ class Agent:
     def _at_rest(self) -> bool:
         """Tell whether the last look at the server still stands; each costs one call per model."""
         recent = time.monotonic() - self._server_looked_at < SERVER_LOOK_SECONDS
-        return self.state.settled and recent and self._server.connected and self._reload is None
+        is_quiet = self._reload is None and not self._comparisons.news.is_set()
+        return self.state.settled and recent and self._server.connected and is_quiet
 
     async def _look_at_server(self) -> None:
         self._server_looked_at = time.monotonic()
@@ -135,6 +139,9 @@ class Agent:
         step = steps.next_step(self._wanted, seen, self._history, now)
         self._take(step, fingerprints, now)
         self.suspect = step.suspect
+        # By what was seen just now: a server that is too busy to tell its status gets no requests from us either.
+        asked = {} if self.drain.active else comparisons.wishes(self._wanted, self._mounted.settings, seen)
+        self._comparisons.want(asked)
         if seen.is_busy and now - self._seen_at < BUSY_SECONDS:
             seen = dataclasses.replace(seen, models=self._seen.models)
         self._publish(seen, step, now)
@@ -153,6 +160,7 @@ class Agent:
         self._config_message = ""
         if found != self._mounted:
             log.info("Mounted config changed", extra={"hash": found.hash, "models": [model.name for model in found.models]})
+            self._history = memory.asked_anew(self._history, found.named - self._mounted.named)
             self._mounted = found
             self._is_config_new = True
 
@@ -215,7 +223,15 @@ class Agent:
 
     def _publish(self, seen: memory.Seen, step: steps.Step, now: float) -> None:
         state = report(
-            self.settings.pod_uid, self._mounted.hash, self._config_message, self._wanted, seen, self._history, step, now
+            self.settings.pod_uid,
+            self._mounted.hash,
+            self._config_message,
+            self._wanted,
+            seen,
+            self._history,
+            step,
+            now,
+            self._comparisons.states(),
         )
         if state.step != self.state.step and step.push is None:
             log.info("Next step", extra={"step": state.step})

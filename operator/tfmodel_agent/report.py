@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tfmodel_agent import failures, steps
 from tfmodel_agent import history as memory
-from tfmodel_agent import steps
 from tfmodel_serving import model_config, problems, saved_model
 from tfmodel_serving.state import (
+    LOAD_FAILED,
     MAX_NAMES,
     MAX_WARNINGS,
     MESSAGE_CHARACTERS,
     NAME_CHARACTERS,
     AgentState,
+    Comparison,
     ModelState,
     VersionState,
     clean,
@@ -33,13 +35,18 @@ def report(
     history: memory.History,
     step: steps.Step,
     now: float,
+    comparisons: Mapping[str, Comparison | str],
 ) -> AgentState:
     """Return the state of this pod.
 
+    Args:
+        comparisons: By the name of the candidate's entry, what has come of it or how far it is.
+
     A pod is ready while every model has an AVAILABLE version: a config or version that can't be served doesn't take a
-    pod that serves out of its Service.
+    pod that serves out of its Service. No client is sent to the private name of a candidate, so it doesn't count.
     """
-    serves = all(any(found.state == "AVAILABLE" for found in seen.models.get(one.model.name, {}).values()) for one in wanted)
+    public = [one.model.name for one in wanted if not model_config.is_candidate_name(one.model.name)]
+    serves = all(any(found.state == "AVAILABLE" for found in seen.models.get(name, {}).values()) for name in public)
     return AgentState(
         pod_uid=pod_uid,
         config_hash=config_hash,
@@ -49,11 +56,13 @@ def report(
         config_message=clean(config_message),
         server_message=clean(seen.message),
         suspect=clean(step.suspect),
-        models=tuple(_model(one, seen, history, now) for one in wanted),
+        models=tuple(_model(one, seen, history, now, comparisons.get(one.model.name, "")) for one in wanted),
     )
 
 
-def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> ModelState:
+def _model(
+    wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float, comparison: Comparison | str
+) -> ModelState:
     name = wanted.model.name
     targets = steps.wanted_versions(wanted, seen, history, now)
     if isinstance(wanted.model.version_policy, model_config.Specific):
@@ -66,6 +75,8 @@ def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now
         name=name,
         source_message=clean(wanted.source_message),
         versions=tuple(_version(wanted, v, v in targets, seen, history) for v in sorted([*in_use, *others], reverse=True)),
+        comparison=comparison if isinstance(comparison, Comparison) else None,
+        comparing=clean(comparison) if isinstance(comparison, str) else "",
     )
 
 
@@ -79,8 +90,8 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         # What is loaded doesn't change with its files; that they will be looked at again is nothing to alarm people with.
         warnings = (f"it serves; before it is loaded again its files must be whole: {message}", *warnings)
         verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
-    elif (failure := history.failures.get((name, version))) and not message:
-        message, reason = f"failed to load: {failure.message}", problems.Reason.MODEL_LOAD_FAILED
+    elif (failure := _failure(wanted, version, history)) is not None and not message:
+        message, reason = f"{LOAD_FAILED}{failure.message}", problems.Reason.MODEL_LOAD_FAILED
     return VersionState(
         version=version,
         verdict=verdict,
@@ -94,3 +105,9 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         warmup_records=finding.warmup_records,
         warnings=clean_all(warnings, MAX_WARNINGS, MESSAGE_CHARACTERS),
     )
+
+
+def _failure(wanted: steps.Wanted, version: int, history: memory.History) -> failures.Failure | None:
+    """Return how the files that are there now have failed to load, not some before them."""
+    failure = history.failures.get((wanted.model.name, version))
+    return failure if failure is not None and failure.fingerprint == wanted.fingerprints.get(version) else None
