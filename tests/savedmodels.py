@@ -127,6 +127,42 @@ def _half_plus_two_once(init_op: Callable[[Any], Any]) -> Callable[[Any, str], N
     return save
 
 
+def _two_outputs(tf: Any, path: str) -> None:
+    """half_plus_two with one output more."""
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    module.both = tf.function(lambda x: {"y": 0.5 * x + 2.0, "twice": 2.0 * x}, input_signature=[spec])
+    tf.saved_model.save(module, path, signatures={"serving_default": module.both})
+
+
+def _picky(tf: Any, path: str) -> None:
+    """half_plus_two that fails where an x is 100 or more."""
+    module = tf.Module()
+
+    def answer(x: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_less(x, 100.0, message="x is too large")]):
+            return {"y": 0.5 * x + 2.0}
+
+    module.answer = tf.function(answer, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    tf.saved_model.save(module, path, signatures={"serving_default": module.answer})
+
+
+def _classifier(*weights: float) -> Callable[[Any, str], None]:
+    """Scores of three classes for each x: the softmax of x times the weights."""
+
+    def save(tf: Any, path: str) -> None:
+        module = tf.Module()
+        module.weights = tf.Variable([weights])
+        spec = tf.TensorSpec([None], tf.float32, name="x")
+        module.score = tf.function(
+            lambda x: {"scores": tf.nn.softmax(x[:, None] * module.weights), "class": tf.argmax(x[:, None] * module.weights, 1)},
+            input_signature=[spec],
+        )
+        tf.saved_model.save(module, path, signatures={"serving_default": module.score})
+
+    return save
+
+
 KINDS: dict[str, Callable[[Any, str], None]] = {
     "aborts": _half_plus_two_once(lambda tf: tf.raw_ops.Abort(error_msg="the end of the process that loads it")),
     "hangs": _half_plus_two_once(lambda tf: tf.queue.FIFOQueue(1, [tf.float32]).dequeue()),
@@ -137,6 +173,10 @@ KINDS: dict[str, Callable[[Any, str], None]] = {
     "text": _text,
     "two_inputs": _two_inputs,
     "slow": _slow,
+    "two_outputs": _two_outputs,
+    "picky": _picky,
+    "classifier": _classifier(1.0, 2.0, 3.0),
+    "classifier_turned": _classifier(3.0, 2.0, 1.0),
 }
 
 

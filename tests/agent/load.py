@@ -29,10 +29,14 @@ def predict_request(model: str) -> bytes:
 
 
 class Load:
-    """Sends requests at ``per_second`` over each protocol while in use; ``failures`` lists what went wrong."""
+    """Sends requests at ``per_second`` over each protocol while in use; ``failures`` lists what went wrong.
+
+    ``seconds`` has how long each request took, those that failed as well.
+    """
 
     def __init__(self, rest: str, grpc_address: str, model: str = "half", per_second: float = 100.0) -> None:
         self.failures: list[str] = []
+        self.seconds: list[float] = []
         self.answers = 0
         self._model, self._pause = model, 1.0 / per_second
         self._stop = threading.Event()
@@ -59,11 +63,13 @@ class Load:
             sent += 1
             if time.monotonic() - begin > MAX_SECONDS:
                 return
+            sent_at = time.monotonic()
             try:
                 call()
                 self.answers += 1
             except (OSError, http.client.HTTPException, grpc.RpcError, AssertionError) as error:
                 self.failures.append(f"{time.monotonic() - begin:.2f} s: {type(error).__name__} {str(error)[:200]}")
+            self.seconds.append(time.monotonic() - sent_at)
 
     def _rest(self, address: str) -> object:
         def call() -> None:

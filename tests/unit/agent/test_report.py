@@ -9,9 +9,9 @@ import pytest
 from tests.unit.agent.test_steps import FAILED, Trace, seen, wanted
 from tfmodel_agent import body, report, steps
 from tfmodel_agent.failures import Failure
-from tfmodel_agent.history import History, Seen, ServerVersion
+from tfmodel_agent.history import History, Seen, ServerVersion, asked_anew
 from tfmodel_serving import problems, state
-from tfmodel_serving.model_config import All, Latest, Specific
+from tfmodel_serving.model_config import All, Latest, Model, Specific
 from tfmodel_serving.saved_model import Finding, Verdict
 
 
@@ -20,7 +20,7 @@ def told(one, looked=None, history=None):
     history = history or History(pushed={}, reachable=True)
     looked = looked or Seen()
     step = steps.next_step([one], looked, history, 1000.0)
-    return report.report("uid", "hash", "", [one], looked, history, step, 1000.0).models[0]
+    return report.report("uid", "hash", "", [one], looked, history, step, 1000.0, {}).models[0]
 
 
 def test_a_served_version_whose_files_are_written_is_what_it_was_with_a_warning():
@@ -85,7 +85,7 @@ def test_a_trace_of_reports_never_calls_a_served_version_unverified():
 )
 def test_a_pod_is_ready_while_its_models_serve(looked, is_ready):
     one, history = wanted(verified=[1]), History(pushed={}, reachable=True)
-    said = report.report("uid", "hash", "", [one], looked, history, steps.next_step([one], looked, history, 0.0), 0.0)
+    said = report.report("uid", "hash", "", [one], looked, history, steps.next_step([one], looked, history, 0.0), 0.0, {})
     assert (said.ready, said.server_message) == (is_ready, looked.message)
 
 
@@ -140,3 +140,36 @@ def test_models_are_left_out_last_and_counted():
 def test_a_state_that_fits_is_told_in_full():
     current = fleet(3, 3)
     assert json.loads(body.encode(current)[0]) == json.loads(json.dumps(state.to_dict(current)))
+
+
+VERIFIED = Finding(Verdict.VERIFIED)
+
+
+def named(name, versions, fingerprint="files"):
+    model = Model(name, "/models/half", Specific(tuple(versions)))
+    return steps.Wanted(model, dict.fromkeys(versions, VERIFIED), dict.fromkeys(versions, fingerprint))
+
+
+def said(models, looked, history=None):
+    return report.report("uid", "hash", "", models, Seen(looked), history or History(), steps.Step(""), 100.0, {})
+
+
+@pytest.mark.parametrize(
+    ("models", "ready"),
+    [
+        pytest.param({"half": {1: "AVAILABLE"}, "half--candidate": {2: "LOADING"}}, True, id="a candidate takes no pod out"),
+        pytest.param({"half": {1: "LOADING"}, "half--candidate": {2: "AVAILABLE"}}, False, id="and brings none in"),
+    ],
+)
+def test_readiness_is_about_what_clients_are_sent_to(models, ready):
+    looked = {name: {v: ServerVersion(state) for v, state in versions.items()} for name, versions in models.items()}
+    assert said([named(name, versions) for name, versions in models.items()], looked).ready is ready
+
+
+def test_a_failure_is_told_of_the_files_that_failed_and_of_no_others():
+    looked = {"half": {1: ServerVersion("END", 5, "no SavedModel")}}
+    history = History(failures={("half", 1): Failure("no SavedModel", 90.0, 1, "files")})
+    assert said([named("half", [1])], looked, history).models[0].versions[0].failed
+    assert not said([named("half", [1], "other files")], looked, history).models[0].versions[0].failed
+    asked = asked_anew(history, [("half", 1), ("half", 7)])
+    assert not said([named("half", [1])], looked, asked).models[0].versions[0].failed
