@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from tfmodel_agent import history as memory
 from tfmodel_agent import steps, trials
-from tfmodel_serving import agent_config
+from tfmodel_serving import agent_config, model_config
 
 FIRST_LOOKS_SECONDS = 5.0
 """How long a pod that has just started waits for verdicts on files: two looks, and a slow volume."""
@@ -31,7 +31,7 @@ def is_ready(
         return False
     if readiness is agent_config.Readiness.PER_MODEL:
         return history.is_fed
-    return all(is_available(one.model.name, seen) for one in wanted)
+    return all(is_available(one.model.name, seen) for one in _public(wanted))
 
 
 def is_available(name: str, seen: memory.Seen) -> bool:
@@ -45,7 +45,12 @@ def is_fed(wanted: Sequence[steps.Wanted], seen: memory.Seen, history: memory.Hi
         return history.is_fed
     if history.was_fed and now - history.began_at > REFEED_SECONDS:
         return True
-    return not any(_is_awaited(one, seen, history, now) for one in wanted)
+    return not any(_is_awaited(one, seen, history, now) for one in _public(wanted))
+
+
+def _public(wanted: Iterable[steps.Wanted]) -> list[steps.Wanted]:
+    """Return those that clients are sent to: nobody is, under the private name of a candidate."""
+    return [one for one in wanted if not model_config.is_candidate_name(one.model.name)]
 
 
 def _is_awaited(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> bool:
