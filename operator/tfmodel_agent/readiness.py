@@ -49,8 +49,9 @@ def is_fed(wanted: Sequence[steps.Wanted], seen: memory.Seen, history: memory.Hi
     return not any(_is_awaited(one, seen, history, now) for one in _public(wanted))
 
 
-def _public(wanted: Iterable[steps.Wanted]) -> Iterable[steps.Wanted]:
-    return (one for one in wanted if not model_config.is_candidate_name(one.model.name))
+def _public(wanted: Iterable[steps.Wanted]) -> list[steps.Wanted]:
+    """Return those that clients are sent to: nobody is, under the private name of a candidate."""
+    return [one for one in wanted if not model_config.is_candidate_name(one.model.name)]
 
 
 def _is_awaited(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> bool:

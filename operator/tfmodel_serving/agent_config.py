@@ -45,6 +45,7 @@ class ModelSettings:
         min_records: Warmup records wanted where the policy is Required.
         max_batch_size: The server's; 0 if it doesn't batch, or splits large batches.
         digests: Whether the content of the versions in use is hashed, which reads all of it once more.
+        watched: Versions that are looked at, hashed and told of as if they were in use.
         compare_with: Of a candidate's entry, which names one `specific` version: what to compare its answers with.
     """
 
@@ -54,6 +55,7 @@ class ModelSettings:
     max_batch_size: int = 0
     digests: bool = True
     compare_with: Promoted | None = None
+    watched: tuple[int, ...] = ()
 
 
 def content_hash(models_config: str, agent_json: str) -> str:
@@ -120,7 +122,12 @@ def _settings(name: str, fields: Any) -> ModelSettings:
         max_batch_size=_natural(fields.get("max_batch_size"), default.max_batch_size),
         digests=fields.get("digests") is not False,
         compare_with=_promoted(fields.get("compare_with")),
+        watched=_versions(fields.get("watched")),
     )
+
+
+def _versions(value: Any) -> tuple[int, ...]:
+    return tuple(version for version in value if _natural(version, 0)) if isinstance(value, list) else ()
 
 
 def _promoted(fields: Any) -> Promoted | None:

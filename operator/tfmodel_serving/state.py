@@ -53,11 +53,12 @@ class VersionState:
     warmup_records: int = 0
     warnings: tuple[str, ...] = ()
     crashes: int = 0
+    labels: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
-        """The model server has tried to load these files, and failed."""
-        return self.state != "AVAILABLE" and self.message.startswith(LOAD_FAILED)
+        """The model server has tried to load these files, and failed, or died of it."""
+        return self.state != "AVAILABLE" and (self.crashes > 0 or self.message.startswith(LOAD_FAILED))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

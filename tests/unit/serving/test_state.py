@@ -23,7 +23,7 @@ comparisons = st.builds(
 )  # fmt: skip
 model_states = st.builds(
     state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple), available=st.booleans(),
-    comparison=st.none() | comparisons,
+    comparison=st.none() | comparisons, comparing=st.text(),
 )
 states = st.builds(
     state.AgentState, st.text(), st.text(), st.booleans(), st.booleans(), st.text(), suspect=st.text(), server_message=st.text(),
