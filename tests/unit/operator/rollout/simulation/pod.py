@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from tests.unit.operator.rollout.simulation.modelserver import Died, ModelServer
 from tests.unit.operator.rollout.simulation.volume import Files, Mount
 from tfmodel_agent import history as memory
-from tfmodel_agent import journal, report, steps
+from tfmodel_agent import journal, readiness, report, steps
 from tfmodel_operator.plan.rollout import config as configs
 from tfmodel_operator.plan.rollout import facts
 from tfmodel_serving import model_config, saved_model, state
@@ -179,6 +179,7 @@ class Pod:
         names = {one.model.name for one in wanted} | set(self.history.pushed or {}) | self.history.orphaned
         seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
         self.history = memory.look(self.history, seen, marks, now)
+        self.history = dataclasses.replace(self.history, is_fed=readiness.is_fed(wanted, seen, self.history, now))
         step = steps.next_step(wanted, seen, self.history, now)
         if step.suspect and not self.history.suspect:
             self.history = memory.suspected(self.history, step.suspect)
@@ -214,13 +215,9 @@ class Pod:
         return dataclasses.replace(model, comparison=state.Comparison(version, against, 12, (output,), latency, latency))
 
     def _probe(self, now: float) -> None:
-        """The kubelet: ready at the first good answer, unready after many bad ones.
-
-        A pod that starts is ready when every label that clients may use is set, not before.
-        """
+        """The kubelet: ready at the first good answer, unready after many bad ones."""
         assert self.report is not None
-        labelled = self.server is not None and set(self.mounted.config.labels) <= set(self.server.labels)
-        if self.report.ready and (self._started or labelled):
+        if self.report.ready:
             self.ready = self._started = True
             self._unready_since = None
         elif self.server is None and not self.crashes:
