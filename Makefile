@@ -15,7 +15,7 @@ STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
 KUBE ?= embedded
 
-.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-operator bench-operator-start fuzz soak lint verify generate format images clean
+.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-rollout-latency bench-operator bench-operator-start fuzz soak lint verify generate format images clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-agent: $(STAMP)  ## The agent's figures; the last line is one JSON object
 
 bench-comparison: $(STAMP)  ## What comparing large answers costs the agent; the last line is one JSON object
 	@$(RUN) -m tests.bench.comparison
+
+bench-rollout-latency: $(STAMP)  ## What a rollout costs the requests beside it, against a reload by hand; the last line is one JSON object
+	@$(RUN) -m tests.bench.rollout_latency
 
 bench-operator: $(STAMP)  ## The operator's figures with N TFModels (RUNS=, ARGS=); the last line is one JSON object
 	@$(RUN) -m tests.bench.operator --models $(or $(N),400) --runs $(or $(RUNS),1) $(ARGS)
