@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -62,7 +63,9 @@ class Watch:
 
     def _told(self) -> Iterator[str]:
         for found in self.seen[self._cursor :]:
-            yield json.dumps({key: found[key] for key in ("spec", "status", "data") if key in found})
+            status = found.get("status", {})
+            keys = ("promotedVersion", "candidateVersion", "rollout", "conditions")
+            yield json.dumps({key: status[key] for key in keys if key in status}) if status else str(entries(found["data"]["models.config"]))
 
 
 class Served:
@@ -129,6 +132,17 @@ class Served:
     def next(self) -> int:
         """Return a version that was never on the volume."""
         return 1 + max(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
+
+    def forget(self) -> None:
+        """Take all versions from the volume but the promoted one, and wait until only that is spoken of."""
+        self.bench.cluster.wait_for("a Complete rollout", self._forgotten)
+
+    def _forgotten(self) -> bool:
+        for path in self.directory.iterdir():
+            if path.name != str(self.promoted):
+                shutil.rmtree(path)
+        found = self.bench.get("tfmodel", "half")
+        return bool(self.bench.condition()) and found["status"]["rollout"]["phase"] == "Complete"
 
     def annotate(self, annotation: str) -> None:
         self.bench.kubectl("annotate", "tfmodel/half", "--overwrite", annotation)
