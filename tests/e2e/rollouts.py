@@ -80,6 +80,7 @@ class Served:
         self.directory = bench.claim() / "half"
         self._server = {"resources": CPU, "replicas": replicas}
         self.spec: dict[str, Any] = {}
+        self._newest = 0
         self.put(1)
         self.edit(**spec)
         bench.wait_ready()
@@ -131,7 +132,8 @@ class Served:
 
     def next(self) -> int:
         """Return a version that was never on the volume."""
-        return 1 + max(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal())
+        self._newest = 1 + max(self._newest, *(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal()))
+        return self._newest
 
     def forget(self) -> None:
         """Take all versions from the volume but the promoted one, and wait until only that is spoken of."""
