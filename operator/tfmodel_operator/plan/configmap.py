@@ -100,19 +100,41 @@ def record_of(found: Manifest | None, name: str) -> str:
     return json.dumps(kept[name]) if isinstance(kept, dict) and name in kept else ""
 
 
-def published(found: Manifest | None, name: str) -> facts.Published | None:
-    """Return what ConfigMap ``found`` says of model ``name``; None: there is none, or somebody has spoilt it."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Content:
+    """What a ConfigMap says.
+
+    Args:
+        hash: What agents report once they have read it.
+        fixed: It is for this content alone.
+    """
+
+    entries: tuple[model_config.Model, ...]
+    settings: Mapping[str, agent_config.ModelSettings]
+    hash: str
+    fixed: bool
+
+
+def read(found: Manifest | None) -> Content | None:
+    """Return what ConfigMap ``found`` says; None: there is none, or somebody has spoilt it."""
     files = (found or {}).get("data") or {}
     try:
         entries = model_config.from_text(files["models.config"])
         known = agent_config.from_json(files["agent.json"])
     except (KeyError, model_config.InvalidModelConfig, agent_config.InvalidAgentConfig):
         return None
-    private = known.get(model_config.candidate_name(name), agent_config.ModelSettings())
-    watched = known.get(name, private).watched
+    return Content(entries, known, content_hash(files), bool((found or {}).get("immutable")))
+
+
+def published(content: Content | None, name: str) -> facts.Published | None:
+    """Return what is published of model ``name``."""
+    if content is None:
+        return None
+    private = content.settings.get(model_config.candidate_name(name), agent_config.ModelSettings())
+    watched = content.settings.get(name, private).watched
     compare_with = private.compare_with.version if private.compare_with else 0
-    config = configs.from_models(entries, name, compare_with, watched)
-    return facts.Published(config, content_hash(files), bool((found or {}).get("immutable")))
+    config = configs.from_models(content.entries, name, compare_with, watched)
+    return facts.Published(config, content.hash, content.fixed)
 
 
 def settings(model: spec.TFModel) -> agent_config.ModelSettings:

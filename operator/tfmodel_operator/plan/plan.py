@@ -13,7 +13,7 @@ from tfmodel_operator.plan import deployment as deployments
 from tfmodel_operator.plan import disruption, metadata, mounted, networkpolicy, service, update_strategy
 from tfmodel_operator.plan import publication as publications
 from tfmodel_operator.plan.platform import Platform, hash_of, mark_of, recorded
-from tfmodel_operator.plan.progress import Live, Progress, progress
+from tfmodel_operator.plan.progress import Live, Progress, observed, progress
 from tfmodel_operator.plan.rollout.step import Pods, Step
 
 
@@ -89,7 +89,7 @@ def make_plan(
 
 def look(model: spec.TFModel, live: Live, pods: Sequence[facts.PodFacts], template_hash: str, now: datetime.datetime) -> Progress:
     """Return how far the rollout of ``model`` is; cheap, beside a whole plan."""
-    return progress(model, live, pods, template_hash, metadata.config_name(model), now)
+    return progress(model, observed(model, live, pods, template_hash, metadata.config_name(model)), now)
 
 
 def until(step: Step, now: datetime.datetime) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tfmodel_operator.api import facts, server_spec, spec
@@ -40,26 +40,32 @@ class Progress:
         return self.step.config, self.step.template, self.step.record
 
 
-def progress(
-    model: spec.TFModel, live: Live, pods: Iterable[facts.PodFacts], template_hash: str, config_name: str, now: datetime.datetime
-) -> Progress:
+def progress(model: spec.TFModel, found: rollout_facts.Facts, now: datetime.datetime) -> Progress:
     """Return how far ``model`` is on its server, and its next safe step; equal inputs give equal ones.
+
+    Args:
+        now: With a time zone.
+    """
+    step = planner.plan_rollout(desired(model), found, now.timestamp())
+    return Progress(step, narrate.rollout(step, found, model.model_name))
+
+
+def observed(
+    model: spec.TFModel, live: Live, pods: Sequence[facts.PodFacts], template_hash: str, config_name: str
+) -> rollout_facts.Facts:
+    """Return what is so on ``model``'s own server, as far as it concerns its versions.
 
     Args:
         pods: Of the server, without those on their way out.
         template_hash: Of the template that spec asks for.
         config_name: Of the ConfigMap that is changed while pods have it mounted; it carries the records.
-        now: With a time zone.
     """
-    pods = tuple(pods)
-    found = rollout_facts.Facts(
-        published=configmap.published(_mounted(live, config_name), model.model_name),
+    return rollout_facts.Facts(
+        published=configmap.published(configmap.read(_mounted(live, config_name)), model.model_name),
         record=configmap.record_of(find(live, config_name), model.model_name),
         server=_server(live.deployment, pods, template_hash),
         pods=tuple(_pod(pod) for pod in pods),
     )
-    step = planner.plan_rollout(desired(model), found, now.timestamp())
-    return Progress(step, narrate.rollout(step, found, model.model_name))
 
 
 def desired(model: spec.TFModel) -> rollout_facts.Desired:

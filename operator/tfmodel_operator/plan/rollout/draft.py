@@ -44,10 +44,20 @@ def _held(s: Situation) -> frozenset[int]:
 
 
 def _watched(s: Situation, served: Collection[int]) -> tuple[int, ...]:
+    """Return the versions that agents are asked to tell of: those kept out, and those asked for that they don't tell of anyhow.
+
+    Who is watched stays so: else it would be told of, watched no more, told of no more, and so on.
+    """
     watched = {one.version for one in s.record.quarantine}
     if isinstance(s.desired.policy, model_config.Specific):
-        watched |= set(s.desired.policy.versions)
+        asked = set(s.desired.policy.versions) - watched - set(served)
+        watched |= {version for version in asked if version in s.published.watched or not _is_told_of(s, version)}
     return tuple(sorted(watched - set(served)))
+
+
+def _is_told_of(s: Situation, version: int) -> bool:
+    verdicts = s.fleet.verdicts(version)
+    return bool(verdicts) and None not in verdicts.values()
 
 
 def _labels(s: Situation, versions: frozenset[int]) -> dict[str, int]:

@@ -29,7 +29,7 @@ def first(s: Situation) -> Step | None:
     policy = s.published.served if gated else s.desired.policy  # a gate that is set up now is for what comes next
     # Labels may be there before their versions: the agents set each once its version is AVAILABLE.
     labels = _labels(s, policy) if policy is not None else {}
-    made = dataclasses.replace(draft.config(s, frozenset()), served=policy, labels=labels, candidate=None)
+    made = dataclasses.replace(draft.config(s, _named(policy)), served=policy, labels=labels, candidate=None)
     started = draft.step(s, made, Record(quarantine=s.record.quarantine), Phase.STARTING, rest.nothing_yet(s))
     return dataclasses.replace(started, candidate=max(s.fleet.answering(), default=s.candidate))
 
@@ -58,6 +58,10 @@ def _labels(s: Situation, policy: model_config.VersionPolicy) -> dict[str, int]:
     """Return those of the user's labels that an entry with ``policy`` may have."""
     wish = s.desired.labels or {}
     return {label: version for label, version in wish.items() if wanted.chosen(policy, {version})}
+
+
+def _named(policy: model_config.VersionPolicy | None) -> frozenset[int]:
+    return frozenset(policy.versions) if isinstance(policy, model_config.Specific) else frozenset()
 
 
 def _may_choose_anew(s: Situation) -> bool:

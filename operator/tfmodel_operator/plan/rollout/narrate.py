@@ -73,7 +73,11 @@ def rollout(step: Step, found: Facts, model: str) -> facts.Rollout:
     """Return all that there is to say."""
     config = step.config
     serves = config is None or config.served is not None
-    return facts.Rollout(finding(step), status(step, found, model), serves, dict(config.labels) if config else {})
+    says = finding(step)
+    at_zero = found.server is not None and not found.server.replicas and not found.pods
+    if says and at_zero and says.reason.severity is not conditions.Severity.STALLED:
+        says = None  # what waits, waits for pods, and nobody wants any
+    return facts.Rollout(says, status(step, found, model), serves, dict(config.labels) if config else {})
 
 
 def _cause(step: Step) -> str:

@@ -6,8 +6,10 @@ import dataclasses
 
 import pytest
 
+from tests.unit.operator import makers
 from tests.unit.operator.rollout.makers import MODEL, NOW, desired, pod, seen, silent
 from tfmodel_operator.api.rollout_spec import Approval, Comparison, ComparisonPolicy, OnFailure, Strategy
+from tfmodel_operator.plan import service
 from tfmodel_operator.plan.rollout import config as configs
 from tfmodel_operator.plan.rollout import facts, narrate, planner, record
 from tfmodel_operator.plan.rollout.record import Bake, Candidate, Good, Quarantined, Record
@@ -477,13 +479,13 @@ def test_status_keeps_to_its_bounds():
     assert len(narrate.status(plan(desired(), found), found, MODEL)["rollout"]["step"]) <= narrate.STEP_CHARACTERS
 
 
-def test_paths_of_labels_and_of_a_candidate_on_trial():
+def test_endpoints_name_labels_and_a_candidate_on_trial():
     found = seen(pod("a", READY, alone={2: "AVAILABLE"}), alone=2, kept=kept(candidate=2))
     step = plan(desired(approval=Approval.MANUAL), found)
-    assert narrate.paths(step, MODEL) == {
-        "stable": "/v1/models/half/labels/stable",
-        "half--candidate": "/v1/models/half--candidate",
-    }
+    told = service.endpoints(makers.tfmodel(), step.config)
+    assert told["labels"] == {"stable": "http://half.ml.svc:8501/v1/models/half/labels/stable"}
+    assert told["candidate"] == "http://half.ml.svc:8501/v1/models/half--candidate"
+    assert {"labels", "candidate"}.isdisjoint(service.endpoints(makers.tfmodel()))
 
 
 # -- the config -----------------------------------------------------------------------------------------------------------
