@@ -20,7 +20,7 @@ from tests import sample
 from tfmodel_serving import state
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTOS = tuple(f"tfmodel_serving/protos/{name}.proto" for name in ("serving", "saved_model", "batching"))
+PROTOS = tuple(f"tfmodel_serving/protos/{name}.proto" for name in ("serving", "saved_model", "batching", "answers"))
 CRDS = ROOT / "crds"
 
 
@@ -43,20 +43,23 @@ def crd_copies() -> dict[Path, bytes]:
 
 def state_schema() -> dict[Path, bytes]:
     """Write what an agent says at /v1/state as a JSON schema."""
-    types = {"int": {"type": "integer"}, "str": {"type": "string"}, "bool": {"type": "boolean"}}
+    types = {"int": {"type": "integer"}, "str": {"type": "string"}, "bool": {"type": "boolean"}, "float": {"type": "number"}}
 
     def of(kind: type) -> dict[str, object]:
         members: dict[str, object] = {}
         required: list[str] = []
         for field in dataclasses.fields(kind):  # type: ignore[arg-type]
             name = str(field.type)
-            inner = name.removeprefix("tuple[").removesuffix(", ...]")
-            item = types.get(inner) or of({"ModelState": state.ModelState, "VersionState": state.VersionState}[inner])
-            members[field.name] = {"type": "array", "items": item} if inner != name else dict(item)
+            inner = name.removeprefix("tuple[").removesuffix(", ...]").removesuffix(" | None")
+            item = dict(types.get(inner) or of(getattr(state, inner)))
+            if name.endswith(" | None"):
+                item = {"anyOf": [item, {"type": "null"}]}
+            members[field.name] = {"type": "array", "items": item} if name.startswith("tuple[") else item
             if field.default is dataclasses.MISSING:
                 required.append(field.name)
             else:
-                members[field.name]["default"] = field.default  # type: ignore[index]
+                default = dataclasses.asdict(field.default) if dataclasses.is_dataclass(field.default) else field.default
+                members[field.name]["default"] = default  # type: ignore[index]
         return {"type": "object", "properties": members, "required": sorted(required)}
 
     schema = of(state.AgentState)

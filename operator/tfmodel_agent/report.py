@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tfmodel_agent import failures, readiness, steps, trials
 from tfmodel_agent import history as memory
-from tfmodel_agent import readiness, steps, trials
 from tfmodel_serving import agent_config, model_config, problems, saved_model
 from tfmodel_serving.state import (
+    LOAD_FAILED,
     MAX_NAMES,
     MAX_WARNINGS,
     MESSAGE_CHARACTERS,
     NAME_CHARACTERS,
     AgentState,
+    Comparison,
     ModelState,
     VersionState,
     clean,
@@ -33,9 +35,13 @@ def report(
     history: memory.History,
     step: steps.Step,
     now: float,
+    comparisons: Mapping[str, Comparison | str],
     mode: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL,
 ) -> AgentState:
     """Return the state of this pod.
+
+    Args:
+        comparisons: By the name of the candidate's entry, what has come of it or how far it is.
 
     A config or version that can't be served doesn't take a pod that serves out of its Service.
     """
@@ -48,17 +54,19 @@ def report(
         config_message=clean(config_message),
         server_message=clean(seen.message),
         suspect=clean(step.suspect),
-        models=tuple(_model(one, seen, history, now) for one in wanted),
+        models=tuple(_model(one, seen, history, now, comparisons.get(one.model.name, "")) for one in wanted),
     )
 
 
-def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> ModelState:
+def _model(
+    wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float, comparison: Comparison | str
+) -> ModelState:
     name = wanted.model.name
     targets = steps.wanted_versions(wanted, seen, history, now)
     if isinstance(wanted.model.version_policy, model_config.Specific):
         targets = frozenset(wanted.model.version_policy.versions)
     served = seen.models.get(name, {})
-    in_use = targets | {v for v, found in served.items() if found.state in memory.LIVE}
+    in_use = targets | wanted.watched | {v for v, found in served.items() if found.state in memory.LIVE}
     failed = {v for v, found in served.items() if found.state == "END" and found.code}
     others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(0, MAX_VERSIONS - len(in_use))]
     return ModelState(
@@ -66,6 +74,8 @@ def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now
         available=readiness.is_available(name, seen),
         source_message=clean(wanted.source_message),
         versions=tuple(_version(wanted, v, v in targets, seen, history) for v in sorted([*in_use, *others], reverse=True)),
+        comparison=comparison if isinstance(comparison, Comparison) else None,
+        comparing=clean(comparison) if isinstance(comparison, str) else "",
     )
 
 
@@ -81,8 +91,8 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
     elif against := trials.describe((name, version), history):
         message, reason = against, problems.Reason.MODEL_LOAD_FAILED
-    elif (failure := history.failures.get((name, version))) and not message:
-        message, reason = f"failed to load: {failure.message}", problems.Reason.MODEL_LOAD_FAILED
+    elif (failure := history.failures.get((name, version))) and not message and _is_of(failure, wanted, version):
+        message, reason = f"{LOAD_FAILED}{failure.message}", problems.Reason.MODEL_LOAD_FAILED
     return VersionState(
         version=version,
         verdict=verdict,
@@ -90,6 +100,7 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         wanted=is_target,
         message=clean(message),
         reason=reason.value,
+        labels=_labels(name, version, history),
         digest=finding.digest,
         size_bytes=finding.size_bytes,
         signatures=clean_all(finding.signatures, MAX_NAMES, NAME_CHARACTERS),
@@ -97,3 +108,13 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         warnings=clean_all(warnings, MAX_WARNINGS, MESSAGE_CHARACTERS),
         crashes=crash.alone if (crash := history.crashes.get((name, version))) else 0,
     )
+
+
+def _is_of(failure: failures.Failure, wanted: steps.Wanted, version: int) -> bool:
+    """Tell whether what failed are the files that are there now, and the config hasn't asked for them anew since."""
+    return failure.fingerprint == wanted.fingerprints.get(version)
+
+
+def _labels(name: str, version: int, history: memory.History) -> tuple[str, ...]:
+    served = (history.pushed or {}).get(name)
+    return tuple(sorted(label for label, labelled in served.labels.items() if labelled == version)) if served else ()

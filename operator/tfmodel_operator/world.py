@@ -17,6 +17,7 @@ from tfmodel_operator.cluster.events import Recorder
 from tfmodel_operator.cluster.store import Body, Children, Store
 from tfmodel_operator.observe.agents import Agents
 from tfmodel_operator.plan.platform import Platform
+from tfmodel_operator.plan.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,20 +25,28 @@ class Desired:
     """What follows from a spec, once it has been brought about; its objects are not kept.
 
     Args:
+        progress: Of the rollout.
         config_hash: Of the published config.
+        touches: Pods whose agent has another one are to be told.
+        template_hash: Of the template that spec asks for.
         again_in_seconds: When time alone will change the plan; None: never.
-        pods: Those the plan was made from; None: it depends on none.
+        pods: Those the objects were made from; None: they depend on none.
+        said: What was known of the pods when the step was made.
         problem: Why it could not be brought about, if that is for somebody else to mend.
     """
 
     model: spec.TFModel
+    progress: Progress
     config_hash: str
+    touches: bool
+    template_hash: str
     again_in_seconds: float | None
     pods: tuple[Body, ...] | None
+    said: tuple[facts.PodFacts, ...]
     problem: Finding | None
 
     def follows_from(self, children: Children) -> bool:
-        """Tell whether the plan would be the same with these pods."""
+        """Tell whether the objects would be the same with these pods."""
         return self.pods is None or self.pods == children.pods
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from tfmodel_operator.api import conditions, spec
 from tfmodel_serving.state import AgentState
@@ -21,6 +22,9 @@ class PodFacts:
         agent_started: The container of its agent runs: the agent should answer.
         agent: What its agent says, or None.
         agent_message: Why its agent says nothing.
+        unschedulable: There is no room for it.
+        crash: Why its model server keeps ending, in the kubelet's words; ``""`` unless it crashes again and again.
+        crashed_at: When its model server last ended by itself, in Unix seconds.
     """
 
     name: str
@@ -31,6 +35,9 @@ class PodFacts:
     agent_started: bool = False
     agent: AgentState | None = None
     agent_message: str = ""
+    unschedulable: bool = False
+    crash: str = ""
+    crashed_at: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +70,23 @@ class DeploymentFacts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Rollout:
+    """What a rollout says of itself, and of the versions it has to do with.
+
+    Args:
+        finding: Why not all is as spec asks; None: nothing in the rollout is to blame.
+        says: The members of status that are its own.
+        serves: Clients are to reach the model by its name: there is an entry in the config.
+        labels: Versions by the label that clients may use for them, as published.
+    """
+
+    finding: conditions.Finding | None = None
+    says: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    serves: bool = True
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
     """One TFModel and its server.
 
@@ -70,7 +94,6 @@ class Facts:
         config_problem: Why the objects can't be as spec asks.
         config_hash: Of the config that was published.
         pods: Without those that are terminating, by name.
-        labels: Versions by the label that clients may use for them, as published.
     """
 
     model: spec.TFModel
@@ -78,7 +101,7 @@ class Facts:
     config_problem: conditions.Finding | None = None
     deployment: DeploymentFacts = DeploymentFacts()
     pods: tuple[PodFacts, ...] = ()
-    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rollout: Rollout = Rollout()
 
     @property
     def reports(self) -> tuple[tuple[str, AgentState], ...]:

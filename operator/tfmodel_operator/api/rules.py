@@ -92,6 +92,14 @@ def _warmup(_: str, spec: Spec) -> Iterator[str]:
         yield "spec.warmup: minRecords counts only where warm-up is wanted; set policy to Required, or leave minRecords out"
 
 
+def _comparison(_: str, spec: Spec) -> Iterator[str]:
+    rollout = spec.get("rollout", {})
+    required = rollout.get("comparison", {}).get("policy") == "Require"
+    if required and rollout.get("strategy") in {"RollingUpdate", "Recreate"}:
+        fix = "choose strategy InPlace or Auto, or comparison.policy Report"
+        yield f"spec.rollout: comparison.policy Require needs both versions in one model server; {fix}"
+
+
 def _image(_: str, spec: Spec) -> Iterator[str]:
     if not IMAGE.fullmatch(spec["server"].get("image", "default")):
         yield "spec.server.image must be an image reference in lower case such as registry/name:tag or registry/name@sha256:…"
@@ -168,6 +176,7 @@ RULES: tuple[Callable[[str, Spec], Iterator[str]], ...] = (
     _path,
     _version_labels,
     _warmup,
+    _comparison,
     _image,
     _accelerator,
     _batching,

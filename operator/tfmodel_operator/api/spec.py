@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tfmodel_operator.api import labels, rules, server_spec
+from tfmodel_operator.api import labels, rollout_spec, rules, server_spec
 from tfmodel_operator.api.rules import InvalidSpec
 from tfmodel_serving import model_config, warmup
 
@@ -38,7 +38,8 @@ class TFModel:
 
     Args:
         generation: Counts changes of spec.
-        version_labels: Label to version.
+        version_labels: Label to version; empty: `stable` is kept on the promoted one.
+        retry: Text of the annotation :data:`rollout_spec.RETRY`; ``""`` if there is none.
         upgrade: Its pods are to follow this operator's version at once.
     """
 
@@ -52,6 +53,8 @@ class TFModel:
     version_labels: Mapping[str, int]
     warmup: Warmup
     server: server_spec.Server
+    rollout: rollout_spec.Rollout = dataclasses.field(default_factory=rollout_spec.Rollout)
+    retry: str = ""
     upgrade: bool = False
 
 
@@ -65,6 +68,8 @@ def parse(body: Mapping[str, Any]) -> TFModel:
     try:
         rules.check(metadata["name"], body["spec"])
         return _parse(metadata, body["spec"])
+    except rollout_spec.InvalidRollout as error:
+        raise InvalidSpec(str(error)) from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InvalidSpec):
             raise
@@ -74,6 +79,7 @@ def parse(body: Mapping[str, Any]) -> TFModel:
 
 def _parse(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> TFModel:
     claim = spec["source"]["persistentVolumeClaim"]
+    annotations = metadata.get("annotations") or {}
     return TFModel(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -85,7 +91,9 @@ def _parse(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> TFModel:
         version_labels=dict(spec.get("versionLabels", {})),
         warmup=Warmup(warmup.Policy(spec["warmup"]["policy"]), spec["warmup"]["minRecords"]),
         server=server_spec.parse(spec["server"]),
-        upgrade=(metadata.get("annotations") or {}).get(labels.UPGRADE) == "now",
+        rollout=rollout_spec.parse(spec.get("rollout", {})),
+        retry=annotations.get(rollout_spec.RETRY, ""),
+        upgrade=annotations.get(labels.UPGRADE) == "now",
     )
 
 

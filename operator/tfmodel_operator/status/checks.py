@@ -33,12 +33,14 @@ PODS_READY: tuple[Check, ...] = (
 )
 MODEL_AVAILABLE: tuple[Check, ...] = (
     version_checks.source_readable,
+    version_checks.rollout_failed,
     version_checks.versions_loadable,
     pod_checks.servers_sound,
     pod_checks.config_read,
     version_checks.version_found,
     version_checks.versions_verified,
     pod_checks.servers_answer,
+    version_checks.rollout_complete,
     version_checks.versions_available,
 )
 READY: tuple[Check, ...] = (
@@ -49,6 +51,7 @@ READY: tuple[Check, ...] = (
     pod_checks.images_pulled,
     pod_checks.containers_run,
     version_checks.source_readable,
+    version_checks.rollout_failed,
     version_checks.versions_loadable,
     pod_checks.servers_sound,
     version_checks.version_found,
@@ -58,6 +61,7 @@ READY: tuple[Check, ...] = (
     pod_checks.pods_exist,
     pod_checks.agents_answer,
     pod_checks.servers_answer,
+    version_checks.rollout_complete,
     version_checks.versions_available,
     pod_checks.agents_settled,
     pod_checks.pods_ready,

@@ -106,7 +106,7 @@ def config_read(seen: Facts) -> Finding | None:
             return _failing(Reason.WAITING_FOR_PODS, f"pod {pod}: {agent.config_message}")
         if agent.config_hash != seen.config_hash:
             return _failing(Reason.WAITING_FOR_PODS, f"pod {pod} has not got the new config yet")
-        if agent.model(seen.model.model_name) is None:
+        if seen.rollout.serves and agent.model(seen.model.model_name) is None:
             return _failing(Reason.WAITING_FOR_PODS, f"pod {pod} says nothing of model {seen.model.model_name} yet")
     return None
 

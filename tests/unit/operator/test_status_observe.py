@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.operator.makers import agent, tfmodel, version
-from tfmodel_operator.api import labels
+from tfmodel_operator.api import facts, labels
 from tfmodel_operator.api.conditions import Reason
 from tfmodel_operator.observe import agents, observe, pods, workload
 
@@ -199,11 +199,16 @@ def test_facts_put_it_together():
     started = container("agent", started=True)
     found = observe.observe(
         tfmodel(), deployment(replicas=2),
-        (a_pod(name="b", template="t0", initContainerStatuses=[started]), a_pod(name="a", conditions=[{"type": "Ready", "status": "True"}])),
-        report, config_hash="hash", config_problem=None,
+        observe.pod_facts(
+            deployment(replicas=2),
+            (a_pod(name="b", template="t0", initContainerStatuses=[started]), a_pod(name="a", conditions=[{"type": "Ready", "status": "True"}])),
+            report,
+        ),
+        config_hash="hash", config_problem=None, rollout=facts.Rollout(labels={"stable": 1}),
     )  # fmt: skip
     assert [(p.name, p.current, p.ready, p.agent_started, p.agent is None) for p in found.pods] == [
         ("a", True, True, False, False), ("b", False, False, True, True),
     ]  # fmt: skip
     assert found.deployment.wanted == 2
+    assert found.rollout.labels == {"stable": 1}
     assert [name for name, _ in found.reports] == ["a"]
