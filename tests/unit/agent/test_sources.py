@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import threading
 
 import pytest
@@ -69,6 +70,29 @@ def test_digests_are_made_of_what_may_be_served_and_anew_when_files_change(half,
         assert (writing.findings[2].verdict, writing.findings[2].digest) == (Verdict.INCOMPLETE, "")
         (changed,) = await looked(known, [half], lambda found: found.findings[2].digest)
         assert changed.findings[2].digest != wanted.findings[2].digest
+
+    run(scene)
+
+
+def test_files_the_agent_fails_on_are_no_trouble_of_the_models_beside_them(half, tmp_path, monkeypatch):
+    savedmodels.place("half_plus_three", tmp_path / "other/1")
+    scandir = os.scandir
+
+    def failing(path):
+        if str(path).startswith(half.base_path):
+            raise MemoryError
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+
+    async def scene(known):
+        other = Model("other", str(tmp_path / "other"))
+        (bad, good) = await looked(known, [half, other], lambda _: known.directory("other", 1))
+        (bad, good) = await looked(known, [half, other], lambda _: True)
+        assert good.findings[1].verdict is Verdict.VERIFIED
+        assert "can't be judged, by a fault of the agent: MemoryError()" in bad.source_message
+        monkeypatch.undo()
+        await looked(known, [half, other], lambda found: found.verified == {1})
 
     run(scene)
 
