@@ -130,7 +130,7 @@ class Agent:
             is_fed = readiness.is_fed(self._wanted, seen, self._history, now)
             self._history = dataclasses.replace(self._history, is_fed=is_fed)
         step = steps.next_step(self._wanted, seen, self._history, now)
-        self._take(step, fingerprints, now)
+        step = self._take(step, fingerprints, now)
         self._journal.write(self._history)
         self.suspect = step.suspect
         if seen.is_busy and now - self._seen_at < BUSY_SECONDS:
@@ -163,14 +163,18 @@ class Agent:
                 found = {"model": name, "version": version, "alone": crash.alone, "others": crash.others}
                 log.error("Model server died while it was loading a version", extra=found)
 
-    def _take(self, step: steps.Step, fingerprints: Mapping[failures.Key, object], now: float) -> None:
+    def _take(self, step: steps.Step, fingerprints: Mapping[failures.Key, object], now: float) -> steps.Step:
+        """Take ``step``; return it, or what keeps us from it."""
         if step.suspect and not self._history.suspect:
             log.error("Model server is suspect and must be restarted", extra={"reason": step.suspect})
             self._history = memory.suspected(self._history, step.suspect)
         if step.push is None:
-            return
+            return step
+        try:
+            self._link(step.push)
+        except OSError as error:  # a disk that is full, say: what serves goes on
+            return steps.Step(f"waiting for room for a link in {self.settings.view}: {error}")
         log.info("Reloading the model server", extra={"change": step.reason})
-        self._link(step.push)
         models = [
             model_config.Model(name, self._view.base_path(name), model_config.Specific(tuple(served.versions)), served.labels)
             for name, served in step.push.items()
@@ -178,6 +182,7 @@ class Agent:
         self._history = memory.sent(self._history, step.push, now, fingerprints)
         self._journal.write(self._history)  # before the server hears of it, which may be the last thing it does
         self._reload = asyncio.create_task(self._server.reload(models))
+        return step
 
     def _link(self, push: Mapping[str, memory.Served]) -> None:
         for name, served in push.items():

@@ -226,6 +226,18 @@ def test_an_unusable_config_changes_nothing(pod):
     assert clients.failures == []
 
 
+def test_a_view_that_cannot_be_written_to_stops_nothing_that_serves(pod):
+    (pod.view / "other").write_text("where the directory of links should be, as on a disk that is full")
+    pod.put(1, name="other")
+    agent = pod.agent.pid
+    pod.serve(pod.model(), pod.model("other"))
+    pod.wait_for("the reason", lambda: "waiting for room for a link" in pod.state().get("step", ""))
+    assert pod.available() == {1}
+    (pod.view / "other").unlink()
+    pod.wait_serving(1, name="other")
+    assert (pod.agent.pid, pod.agent.poll()) == (agent, None)
+
+
 def test_stray_directories_are_never_shown_to_the_server(pod):
     for name in ("0", "-4", "3.tmp", "v2", "lost+found"):
         (pod.volume / "half" / name).mkdir()
