@@ -48,7 +48,8 @@ class Agent:
         self._changed = asyncio.Event()
         self._server = modelserver.ModelServer(settings.server)
         self._view = view.View(settings.view)
-        self._mounted = mounted.Mounted(hash="")
+        self._kept = settings.view / ".mounted.json"
+        self._mounted = mounted.kept(self._kept)
         self._journal = journal.Journal(settings.view / ".journal.json")
         self._history = self._journal.read(time.monotonic())
         self._sources = sources.Sources()
@@ -129,13 +130,18 @@ class Agent:
         if self._mounted.hash:
             is_fed = readiness.is_fed(self._wanted, seen, self._history, now)
             self._history = dataclasses.replace(self._history, is_fed=is_fed)
-        step = steps.next_step(self._wanted, seen, self._history, now)
+        step = self._next_step(seen, now)
         step = self._take(step, fingerprints, now)
         self._journal.write(self._history)
         self.suspect = step.suspect
         if seen.is_busy and now - self._seen_at < BUSY_SECONDS:
             seen = dataclasses.replace(seen, models=self._seen.models)
         self._publish(seen, step, now)
+
+    def _next_step(self, seen: memory.Seen, now: float) -> steps.Step:
+        if not self._mounted.hash:  # nothing is known of what should be served; to want nothing is another thing
+            return steps.Step("waiting for a config that can be used")
+        return steps.next_step(self._wanted, seen, self._history, now)
 
     def _read_mounted(self) -> None:
         """Take over the mounted files if they have changed and can be used; the last usable ones stay in force."""
@@ -153,6 +159,7 @@ class Agent:
             log.info("Mounted config changed", extra={"hash": found.hash, "models": [model.name for model in found.models]})
             self._mounted = found
             self._is_config_new = True
+            mounted.keep(found, self._kept)
 
     def _tell_changes(self, before: memory.History) -> None:
         if before.pushed is not None and self._history.pushed is None and not before.orphaned:
