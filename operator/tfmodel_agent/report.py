@@ -21,6 +21,10 @@ from tfmodel_serving.state import (
 
 MAX_VERSIONS = 20
 """Versions told of one model; those that are asked for or live in the server are told in any case."""
+_OLD_FILES = (
+    "it serves as it was loaded: its files have been written to or replaced since, which the model server does not notice; "
+    "give other files another version number"
+)
 _NO_DIRECTORY = saved_model.Finding(saved_model.Verdict.INCOMPLETE, "no such directory", problems.Reason.NO_VERSION_FOUND)
 
 
@@ -73,12 +77,15 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
     name = wanted.model.name
     finding = wanted.findings.get(version, _NO_DIRECTORY)
     verdict, message, reason, warnings = finding.verdict.value, finding.message, finding.reason, finding.warnings
+    digest = finding.digest
     if finding is _NO_DIRECTORY:
         verdict = "Missing"
     elif finding.verdict is saved_model.Verdict.INCOMPLETE and seen.state(name, version) == "AVAILABLE":
         # What is loaded doesn't change with its files; that they will be looked at again is nothing to alarm people with.
         warnings = (f"it serves; before it is loaded again its files must be whole: {message}", *warnings)
         verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
+    elif not message and trials.serves_other_files((name, version), wanted.fingerprints, history):
+        message, digest = _OLD_FILES, ""
     elif against := trials.describe((name, version), history):
         message, reason = against, problems.Reason.MODEL_LOAD_FAILED
     elif (failure := history.failures.get((name, version))) and not message:
@@ -90,7 +97,7 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         wanted=is_target,
         message=clean(message),
         reason=reason.value,
-        digest=finding.digest,
+        digest=digest,
         size_bytes=finding.size_bytes,
         signatures=clean_all(finding.signatures, MAX_NAMES, NAME_CHARACTERS),
         warmup_records=finding.warmup_records,
