@@ -140,6 +140,7 @@ def sent(history: History, config: Mapping[str, Served], now: float, fingerprint
     """
     before = history.pushed or {}
     new = keys(config) - keys(before)
+    begun = new - history.serving  # what serves is not loaded again, whatever its files are by now
     return dataclasses.replace(
         history,
         in_flight_since=now,
@@ -147,7 +148,7 @@ def sent(history: History, config: Mapping[str, Served], now: float, fingerprint
         alive=history.alive - new,
         left={**history.left, **dict.fromkeys(set(before) - set(config), now)},
         pushed=config,
-        loading={**history.loading, **{key: Loading(blaming.mark((fingerprints or {}).get(key)), now) for key in new}},
+        loading={**history.loading, **{key: Loading(blaming.mark((fingerprints or {}).get(key)), now) for key in begun}},
     )
 
 

@@ -23,6 +23,10 @@ from tfmodel_serving.state import (
 
 MAX_VERSIONS = 20
 """Versions told of one model; those that are asked for or live in the server are told in any case."""
+_OLD_FILES = (
+    "it serves as it was loaded: its files have been written to or replaced since, which the model server does not notice; "
+    "give other files another version number"
+)
 _NO_DIRECTORY = saved_model.Finding(saved_model.Verdict.INCOMPLETE, "no such directory", problems.Reason.NO_VERSION_FOUND)
 
 
@@ -83,12 +87,15 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
     name = wanted.model.name
     finding = wanted.findings.get(version, _NO_DIRECTORY)
     verdict, message, reason, warnings = finding.verdict.value, finding.message, finding.reason, finding.warnings
+    digest = finding.digest
     if finding is _NO_DIRECTORY:
         verdict = "Missing"
     elif finding.verdict is saved_model.Verdict.INCOMPLETE and seen.state(name, version) == "AVAILABLE":
         # What is loaded doesn't change with its files; that they will be looked at again is nothing to alarm people with.
         warnings = (f"it serves; before it is loaded again its files must be whole: {message}", *warnings)
         verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
+    elif not message and trials.serves_other_files((name, version), wanted.fingerprints, history):
+        message, digest = _OLD_FILES, ""
     elif against := trials.describe((name, version), history):
         message, reason = against, problems.Reason.MODEL_LOAD_FAILED
     elif (failure := history.failures.get((name, version))) and not message and _is_of(failure, wanted, version):
@@ -101,7 +108,7 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         message=clean(message),
         reason=reason.value,
         labels=_labels(name, version, history),
-        digest=finding.digest,
+        digest=digest,
         size_bytes=finding.size_bytes,
         signatures=clean_all(finding.signatures, MAX_NAMES, NAME_CHARACTERS),
         warmup_records=finding.warmup_records,

@@ -74,7 +74,7 @@ def scan(base_path: str, directory: str) -> Listing:
     Raises:
         Broken: It is no directory, or holds what is neither file nor directory, a link that leaves the base path or
             closes a circle, or more than anybody should list.
-        Unfinished: A directory may not be listed by this user.
+        Unfinished: A directory may not be listed, or what is in it not be looked at, by this user.
         Missing: A link leads to nothing.
         Unsettled: The volume can't be read just now.
     """
@@ -82,7 +82,7 @@ def scan(base_path: str, directory: str) -> Listing:
     root = os.path.realpath(os.path.join(base_path, directory))
     if not _within(root, volume):
         raise Broken("it is a link that leaves the base path")
-    if not Path(root).is_dir():
+    if not stat.S_ISDIR(_status(root, "it", is_link=root != os.path.join(volume, directory)).st_mode):
         raise Broken("it is not a directory")
     files: dict[str, File] = {}
     pending = [("", root, 0)]
@@ -152,17 +152,27 @@ def _entries(prefix: str, path: str) -> list[os.DirEntry[str]]:
 
 def _resolve(entry: os.DirEntry[str], name: str, volume: str) -> tuple[str, os.stat_result]:
     """Return the path and the state of what ``entry`` is or leads to."""
+    if not entry.is_symlink():
+        return entry.path, _status(entry.path, name, is_link=False)
+    target = os.path.realpath(entry.path)
+    if not _within(target, volume):
+        raise Broken(f"{name} is a link that leaves the base path")
+    return target, _status(target, name, is_link=True)
+
+
+def _status(path: str, name: str, *, is_link: bool) -> os.stat_result:
+    """Return the state of ``path``, all links resolved, to which ``name`` leads if it is a link."""
     try:
-        if not entry.is_symlink():
-            return entry.path, entry.stat(follow_symlinks=False)
-        target = os.path.realpath(entry.path)
-        if not _within(target, volume):
-            raise Broken(f"{name} is a link that leaves the base path")
-        return target, Path(target).stat()
+        status = os.lstat(path)
     except FileNotFoundError as error:
-        raise (Missing(f"{name} is a link to nothing") if entry.is_symlink() else Unsettled(WRITTEN)) from error
+        raise (Missing(f"{name} is a link to nothing") if is_link else Unsettled(WRITTEN)) from error
+    except PermissionError as error:
+        raise Unfinished(f"{name} can't be looked at by user {os.geteuid()}") from error
     except OSError as error:
         raise Unsettled(f"{name} can't be looked at: {error.strerror}") from error
+    if stat.S_ISLNK(status.st_mode):  # only one that can't be resolved is left
+        raise Broken(f"{name} is a link in a circle")
+    return status
 
 
 def _is_still(descriptor: int, file: File) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import threading
 
 import pytest
@@ -80,6 +81,29 @@ def test_watched_versions_have_digests_although_nothing_asks_for_them(half, tmp_
     async def scene(known):
         (wanted,) = await looked(known, [half], lambda found: found.findings[1].digest, watching)
         assert wanted.watched == {1, 9}
+
+    run(scene)
+
+
+def test_files_the_agent_fails_on_are_no_trouble_of_the_models_beside_them(half, tmp_path, monkeypatch):
+    savedmodels.place("half_plus_three", tmp_path / "other/1")
+    scandir = os.scandir
+
+    def failing(path):
+        if str(path).startswith(half.base_path):
+            raise MemoryError
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+
+    async def scene(known):
+        other = Model("other", str(tmp_path / "other"))
+        (bad, good) = await looked(known, [half, other], lambda _: known.directory("other", 1))
+        (bad, good) = await looked(known, [half, other], lambda _: True)
+        assert good.findings[1].verdict is Verdict.VERIFIED
+        assert "can't be judged, by a fault of the agent: MemoryError()" in bad.source_message
+        monkeypatch.undo()
+        await looked(known, [half, other], lambda found: found.verified == {1})
 
     run(scene)
 
