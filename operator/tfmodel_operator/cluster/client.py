@@ -134,13 +134,15 @@ class ApiClient:
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
                     for line in lines:
-                        event = json.loads(line)
+                        event = _object(line)
                         yield event["type"], event["object"]
         except aiohttp.SocketTimeoutError as error:
             raise errors.Silent(f"watch of {path}: nothing for {inactivity_seconds:.0f} s") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             self._counted("watch", 0)
             raise errors.Unavailable(f"watch of {path}: {error or type(error).__name__}") from error
+        except ValueError as error:
+            raise errors.Unavailable(f"watch of {path}: what it tells can't be read: {error}") from error
 
     async def apply(self, manifest: Mapping[str, Any], *, subresource: str = "", dry_run: bool = False) -> dict[str, Any]:
         """Apply ``manifest`` server-side, taking over the fields in it; return the object as it then is.
@@ -190,11 +192,12 @@ class ApiClient:
         try:
             async with session.request(method, url, data=data, headers=sent) as response:
                 await self._check(verb, response)
-                document = json.loads(await response.read())
+                document = _object(await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             self._counted(verb, 0)
             raise errors.Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
-        assert isinstance(document, dict)  # noqa: S101 the API server's own answer to a single object
+        except ValueError as error:
+            raise errors.Unavailable(f"{method} {path}: the answer can't be read: {error}") from error
         return document
 
     async def _check(self, verb: str, response: aiohttp.ClientResponse) -> None:
@@ -224,6 +227,14 @@ class ApiClient:
         query = f"?{urllib.parse.urlencode(params)}" if params else ""
         url = yarl.URL(f"{self._current.server.rstrip('/')}{path}{query}", encoded=True)  # a sixth of a call goes into encoding
         return self._session, url, self._current.as_http_headers()
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """Return the JSON object in ``text``; a ValueError if there is another thing, such as a proxy's page."""
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    return document
 
 
 def _seconds(text: str) -> float:
