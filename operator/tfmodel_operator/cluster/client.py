@@ -24,6 +24,7 @@ from tfmodel_operator.cluster.rate_limit import RateLimit
 FIELD_MANAGER = "tfmodel-operator"
 APPLY = "application/apply-patch+yaml"
 """JSON is YAML."""
+MERGE = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PAGE = 250
 CONNECT_SECONDS = 10.0
@@ -156,6 +157,14 @@ class ApiClient:
         params = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         url = f"{url}/{subresource}" if subresource else url
         return await self._call("PATCH", "apply", url, params=params, body=manifest, headers={"Content-Type": APPLY})
+
+    async def label(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the object its labels in ``manifest``, and change nothing else of it; return it as it then is."""
+        metadata = manifest["metadata"]
+        url = kinds.BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        body = {"metadata": {"labels": metadata["labels"]}}
+        params = {"fieldManager": FIELD_MANAGER}
+        return await self._call("PATCH", "label", url, params=params, body=body, headers={"Content-Type": MERGE})
 
     async def create(self, kind: kinds.Kind, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object; a Conflict if there is one of its name."""
