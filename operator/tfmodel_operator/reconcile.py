@@ -90,7 +90,7 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired:
     pods = children.pods if plan.depends_on_pods else None
     memory.desired = Desired(model, plan.config_hash, plan.again_in_seconds, pods, problem)
     memory.edition = edition
-    steady = pace.STALLED_SECONDS if problem else pace.STEADY_SECONDS
+    steady = pace.refused_seconds(body.get("status", {}), datetime.datetime.now(datetime.UTC)) if problem else pace.STEADY_SECONDS
     memory.until = now + min(steady, plan.again_in_seconds or steady)
     return memory.desired
 
