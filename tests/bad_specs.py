@@ -119,6 +119,8 @@ REFUSED = (
     BadSpec("empty image", server(image=""), "spec.server.image"),
     BadSpec("negative replicas", server(replicas=-1), "greater than or equal to 0"),
     BadSpec("replicas as text", server(replicas="two"), "must be of type integer"),
+    BadSpec("quantity that the API server hangs over", server(resources={"requests": {"memory": "1e-999999999"}}), "spec.server.resources.requests.memory", in_code=True),
+    BadSpec("quantity of the agent beyond all numbers", server(agent={"resources": {"limits": {"cpu": "1e999999999"}}}), "spec.server.agent.resources.limits.cpu", in_code=True),
     BadSpec("no quantity", server(resources={"limits": {"cpu": "much"}}), "spec.server.resources.limits.cpu", in_code=True),
     BadSpec("unknown update strategy", server(updateStrategy="Canary"), 'supported values: "Auto"', in_code=True),
     BadSpec("no drain", server(drainSeconds=0), "greater than or equal to 2", in_code=False),
@@ -197,6 +199,7 @@ REFUSED = (
 NAMED = (
     BadSpec("requests above limits", server(resources={"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}), "must be less than or equal to memory limit"),
     BadSpec("quantity below nothing", server(resources={"requests": {"cpu": "-1"}}), "must be greater than or equal to 0"),
+    BadSpec("CPUs below nothing, with batches", server(resources={"limits": {"cpu": "-1"}}, batching={"maxBatchSize": 8}), "must be greater than or equal to 0"),
     BadSpec("fraction of a device", server(resources={"limits": {"example.com/device": "500m"}}), "must be an integer"),
     BadSpec("resource without a name", server(resources={"limits": {"gpu": 1}}), "must be a standard resource for containers"),
     BadSpec("label key with a space", pod(labels={"a b": "c"}), "template.labels"),

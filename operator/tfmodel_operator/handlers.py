@@ -105,6 +105,6 @@ def settings() -> kopf.OperatorSettings:
     configured.watching.connect_timeout = 10
     configured.networking.request_timeout = 30
     configured.networking.connect_timeout = 10
-    configured.networking.error_backoffs = Endless(1.0, 10.0)  # the liveness probe is about us, not about the API server
+    configured.networking.error_backoffs = Endless(1.0, 5.0)  # the liveness probe is about us, not about the API server
     configured.scanning.disabled = True  # the CRD comes before us, and namespaces are named: nothing to look out for
     return configured

@@ -25,9 +25,11 @@ class Metrics:
         self.registry = prometheus_client.CollectorRegistry()
         prefix, registry = "tfmodel_operator", self.registry
         self.reconciled = prometheus_client.Counter(
-            f"{prefix}_reconcile", "Passes over a TFModel by result: done, or error (of the API server; tried again)", ["result"],
+            f"{prefix}_reconcile",
+            "Passes over a TFModel by result: done, or error (of the API server) and bug, which are tried again",
+            ["result"],
             registry=registry,
-        )  # fmt: skip
+        )
         self.duration = prometheus_client.Histogram(
             f"{prefix}_reconcile_duration_seconds", "Time one pass took", buckets=SECONDS, registry=registry
         )

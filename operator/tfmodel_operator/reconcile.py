@@ -130,7 +130,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     )
     goes_on = progress.publication != plan.progress.publication
     memory.desired, memory.edition = found, edition
-    steady = pace.STALLED_SECONDS if problem else pace.STEADY_SECONDS
+    steady = pace.refused_seconds(body.get("status", {}), _now()) if problem else pace.STEADY_SECONDS
     memory.until = now if goes_on else now + min(steady, plan.again_in_seconds or steady)
     return found
 

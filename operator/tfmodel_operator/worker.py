@@ -42,6 +42,10 @@ class Worker:
             seconds = self._queue.retry(key)
             log.warning("Will try again", extra={"error": str(error), "in_seconds": round(seconds, 1)})
             return "error"
+        except Exception:  # a bug that one TFModel brings to light must not end the work on all others
+            seconds = self._queue.retry(key)
+            log.exception("A pass broke off by a bug; will try again", extra={"in_seconds": round(seconds, 1)})
+            return "bug"
         self._queue.forget(key)
         if seconds is not None:
             self._queue.add_after(key, seconds * random.uniform(1.0, 1.1))  # noqa: S311 so that not all come at once

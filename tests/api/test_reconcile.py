@@ -102,9 +102,10 @@ def test_an_object_that_is_not_ours_is_left_alone(cluster, tfmodel, namespace):
     cluster.wait_for("the conflict to be over", lambda: condition(settled(cluster, namespace), "Stalled") is None, timeout=60)
 
 
-def test_a_label_of_ours_on_a_strangers_object_gives_us_nothing(cluster, tfmodel, namespace):
+@pytest.mark.parametrize("label", ["half", "other", ""])
+def test_a_label_of_ours_on_a_strangers_object_gives_us_nothing(cluster, tfmodel, namespace, label):
     cluster.kubectl("-n", namespace, "create", "service", "clusterip", "half", "--tcp=80:80")
-    cluster.kubectl("-n", namespace, "label", "service/half", "serving.tfmodel.dev/server=half")
+    cluster.kubectl("-n", namespace, "label", "service/half", f"serving.tfmodel.dev/server={label}")
     cluster.apply(tfmodel())
     assert condition(settled(cluster, namespace), "Ready")["reason"] == "NameConflict"
     stranger = cluster.get("-n", namespace, "service/half")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tfmodel_operator.api import labels
+from tfmodel_operator.api import labels, quantities
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -115,8 +115,19 @@ def _accelerator(_: str, spec: Spec) -> Iterator[str]:
         yield f"{where}.resource must be an extended resource of the form domain/name, such as nvidia.com/gpu"
     if not FRACTION.fullmatch(accelerator.get("memoryFraction", "1")):
         yield f'{where}.memoryFraction must be a decimal above 0 and up to 1, in quotes, such as "0.45"'
-    if any(resource in quantities for quantities in spec["server"].get("resources", {}).values()):
+    if any(resource in given for given in spec["server"].get("resources", {}).values()):
         yield "spec.server: the accelerator is in resources as well; leave it out there, accelerator.count says how many"
+
+
+def _quantities(_: str, spec: Spec) -> Iterator[str]:
+    given = {"resources": spec["server"].get("resources", {}), "agent.resources": spec["server"]["agent"]["resources"]}
+    for where, resources in given.items():
+        for field, named in resources.items():
+            for name, quantity in named.items():
+                try:
+                    quantities.parse(quantity)
+                except ValueError as error:
+                    yield f"spec.server.{where}.{field}.{name}: {error}"
 
 
 def _batching(_: str, spec: Spec) -> Iterator[str]:
@@ -179,6 +190,7 @@ RULES: tuple[Callable[[str, Spec], Iterator[str]], ...] = (
     _comparison,
     _image,
     _accelerator,
+    _quantities,
     _batching,
     _drain,
     _extra_args,

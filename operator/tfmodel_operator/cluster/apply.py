@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from tfmodel_operator.api import kinds, labels
 from tfmodel_operator.api.kinds import Key
@@ -116,8 +116,11 @@ class Applier:
         live, kind, metadata = self._store.find(desired), kinds.BY_NAME[desired["kind"]], desired["metadata"]
         if live is None:
             since = self._store.absent_since(key)
-            if not await self._strangers.has(kind, metadata["namespace"], metadata["name"], since):
+            controller = await self._strangers.controller(kind, metadata["namespace"], metadata["name"], since)
+            if controller is None:
                 return
+            if controller == _owner(desired)[2]:
+                await self._take_back(desired)
         elif _is_controlled(live, desired) or _was_left_behind(live, desired):
             return
         elif _is_dying(live, desired):
@@ -128,6 +131,12 @@ class Applier:
             f"{kind.name} {metadata['name']} exists already and was not made by this operator: "
             "delete it, or give the TFModel another name"
         )
+
+    async def _take_back(self, desired: Manifest) -> NoReturn:
+        """Label a child anew by which we know it: it may be another than the plan, made in ignorance of it, takes it for."""
+        log.info("Labelling a child that has lost our label", extra={"objects": ["/".join(_name(desired))]})
+        self._store.upsert(desired["kind"], await self._client.label(desired), ours=True)
+        raise errors.Conflict(f"{'/'.join(_name(desired))} had lost the label {labels.SERVER}")
 
 
 def _controllers(live: Body) -> list[tuple[str, str, str]]:

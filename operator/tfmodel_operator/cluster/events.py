@@ -12,8 +12,8 @@ from tfmodel_operator.api import kinds
 from tfmodel_operator.cluster import compare, errors
 from tfmodel_operator.cluster.client import ApiClient
 
-NOTE_CHARACTERS = 1024
-"""The API server refuses longer ones."""
+NOTE_BYTES = 1024
+"""The API server refuses longer ones, and counts bytes."""
 WAITING = 1000
 """More Events than these aren't kept: the conditions say the same."""
 
@@ -71,6 +71,6 @@ def event(regarding: Mapping[str, Any], kind: str, reason: str, note: str, repor
         "action": "Reconcile",
         "reason": reason,
         "regarding": {"apiVersion": kinds.MODEL.api_version, "kind": kinds.MODEL.name, **about},
-        "note": note[:NOTE_CHARACTERS],
+        "note": note.encode(errors="replace")[:NOTE_BYTES].decode(errors="ignore"),
         "type": kind,
     }

@@ -34,7 +34,7 @@ class Reflector:
     """
 
     WATCH_SECONDS = (300, 600)
-    RETRY_SECONDS = (0.5, 10.0)
+    RETRY_SECONDS = (0.5, 5.0)
 
     def __init__(
         self,

@@ -192,7 +192,7 @@ def key_of(kind: str, body: Mapping[str, Any]) -> Key | None:
     """Return the key an object belongs to, or None: it isn't of ours."""
     metadata = body["metadata"]
     name = metadata["name"] if kind == kinds.MODEL.name else metadata.get("labels", {}).get(labels.SERVER)
-    return (metadata["namespace"], name) if name else None
+    return (metadata["namespace"], name) if name is not None else None
 
 
 def _share(new: Body, old: Body) -> set[str]:

@@ -39,6 +39,7 @@ class Sweep:
     GRACE_SECONDS = 5.0
     """How far a watch may be behind a list."""
     FILL_SECONDS = 0.1
+    RETRY_SECONDS = (0.5, 5.0)
 
     def __init__(self, client: ApiClient, feed: Feed, namespaces: Sequence[str | None]) -> None:
         self.synced = asyncio.Event()
@@ -55,7 +56,7 @@ class Sweep:
 
     async def run(self) -> NoReturn:
         """Sweep for ever; an API server that is away is waited for."""
-        delays = backoff.delays(0.5, 10.0)
+        delays = backoff.delays(*self.RETRY_SECONDS)
         while True:
             try:
                 await self._sweep()
@@ -64,7 +65,7 @@ class Sweep:
                 self.finished = time.monotonic()  # an answer all the same: it is not we who hang
                 await asyncio.sleep(next(delays))
                 continue
-            self.finished, delays = time.monotonic(), backoff.delays(0.5, 10.0)
+            self.finished, delays = time.monotonic(), backoff.delays(*self.RETRY_SECONDS)
             await self._until_wanted()
 
     async def _until_wanted(self) -> None:

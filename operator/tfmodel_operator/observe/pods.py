@@ -41,6 +41,9 @@ def phase(pod: Mapping[str, Any]) -> str:
             return f"container {status['name']} is in {reason}"
         if not status.get("ready"):
             return f"container {status['name']} is starting"
+    if workload.condition(pod.get("status", {}), "ContainersReady").get("status") == "True":
+        node = pod.get("spec", {}).get("nodeName", "")
+        return f"its containers are ready, so its node may be lost (`kubectl get node {node}`), or a readiness gate is not met"
     return "it is about to be started"
 
 

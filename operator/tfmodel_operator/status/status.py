@@ -9,6 +9,10 @@ from tfmodel_operator.api import conditions, labels
 from tfmodel_operator.api.conditions import Finding, Reason, Type
 from tfmodel_operator.api.facts import Facts, PodFacts
 from tfmodel_operator.status import checks, versions
+from tfmodel_serving import state
+
+WORDS_CHARACTERS = 512
+"""As many as the schema of status allows: a Deployment may have a longer image, or many devices with long names."""
 
 
 def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, Any], now: str) -> dict[str, Any]:
@@ -28,8 +32,8 @@ def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, Any],
             "replicas": made.replicas,
             "readyReplicas": made.ready,
             "pods": f"{made.ready}/{made.wanted}",
-            "image": made.image,
-            "accelerator": made.accelerator,
+            "image": state.clean(made.image, WORDS_CHARACTERS),
+            "accelerator": state.clean(made.accelerator, WORDS_CHARACTERS),
         },
         "endpoints": dict(endpoints),
         "replicas": made.replicas,

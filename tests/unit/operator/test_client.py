@@ -59,6 +59,21 @@ def test_an_answer_that_is_no_status_is_an_error_all_the_same(text):
     run(test)
 
 
+@pytest.mark.parametrize("text", ["<html>down for maintenance</html>", "", "[1]", '{"items": [', "\n"])
+def test_an_answer_that_says_yes_and_is_no_object_is_no_answer(text):
+    async def test():
+        async with api(lambda _: answer()) as client:
+            with pytest.raises(errors.Unavailable, match="can't be read"):
+                await client.get(kinds.DEPLOYMENT, "ml", "half")
+            with pytest.raises(errors.Unavailable, match="can't be read"):
+                await anext(client.watch(kinds.POD, "ml", "", "1", seconds=5, inactivity_seconds=5))
+
+    async def answer():
+        return web.Response(text=f"{text}\n")
+
+    run(test)
+
+
 def test_a_dry_run_says_so_and_nothing_else_is_different():
     seen = []
 

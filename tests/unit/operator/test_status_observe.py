@@ -130,6 +130,7 @@ def test_a_pod_with_which_nothing_is_wrong(pod):
         ({}, "about to be started"),
         ({"containerStatuses": [waiting("ContainerCreating")]}, "model-server is in ContainerCreating"),
         ({"initContainerStatuses": [container("agent", ready=True, started=True)], "containerStatuses": [container()]}, "model-server is starting"),
+        ({"containerStatuses": [container(ready=True)], "conditions": [{"type": "ContainersReady", "status": "True"}]}, "its node may be lost"),
     ],
 )
 def test_how_far_a_pod_is(status, says):
