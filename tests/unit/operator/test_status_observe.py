@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from tests.unit.operator.makers import agent, tfmodel, version
@@ -190,6 +192,42 @@ def test_the_wanted_pods_are_the_live_deployments():
 )
 def test_a_pod_is_of_the_template_it_names(pod, of, current):
     assert workload.current(pod, of) is current
+
+
+def test_a_pod_is_of_the_config_it_names():
+    fixed = deployment(template="t1")
+    fixed["spec"]["template"]["metadata"]["annotations"][labels.CONFIG] = "half-models-1"
+    mine = a_pod("t1")
+    mine["metadata"]["annotations"][labels.CONFIG] = "half-models-1"
+    assert workload.current(mine, fixed)
+    assert not workload.current(a_pod("t1"), fixed)
+    assert not workload.current(mine, deployment(template="t1"))
+
+
+@pytest.mark.parametrize(
+    ("status", "crash", "crashed_at"),
+    [
+        pytest.param(container(ready=True, state={"running": {}}), "", None, id="never"),
+        pytest.param(container(ready=True, restartCount=1, lastState=ended(seconds=5)), "", 5, id="once"),
+        pytest.param(container(restartCount=1, state=ended(seconds=9), lastState=ended(seconds=5)), "", 9, id="again, just now"),
+        pytest.param(waiting("CrashLoopBackOff", restartCount=2, lastState=ended(seconds=7)), "it has been restarted 2 times", 7, id="in back-off"),
+        pytest.param(container(restartCount=3, lastState=ended(seconds=7)), "it has been restarted 3 times", 7, id="between two crashes"),
+        pytest.param(container("agent", restartCount=9, lastState=ended(seconds=7)), "", None, id="another container"),
+        pytest.param(container(state={}, lastState={}), "", None, id="nothing is known"),
+    ],
+)
+def test_crashes_are_the_model_servers_own(status, crash, crashed_at):
+    found = a_pod(containerStatuses=[status])
+    assert pods.crash(found)[: len("it has been restarted 2 times")] == crash
+    zero = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()
+    assert pods.crashed_at(found) == (None if crashed_at is None else zero + crashed_at)
+
+
+def test_a_pod_for_which_there_is_no_room_is_told_from_one_that_waits():
+    assert pods.unschedulable(unschedulable(GPU_WORDS))
+    waits = a_pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "gated"}])
+    assert not pods.unschedulable(waits)
+    assert not pods.unschedulable(a_pod())
 
 
 def test_facts_put_it_together():

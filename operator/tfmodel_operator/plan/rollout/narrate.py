@@ -19,7 +19,6 @@ _CAUSES = {
     failures.DIFFERS: Reason.COMPARISON_FAILED,
     failures.LATE: Reason.PROGRESS_DEADLINE_EXCEEDED,
     failures.CRASHED: Reason.ROLLED_BACK,
-    "": Reason.ROLLED_BACK,
 }
 _REASONS = {
     Phase.WAITING: Reason.WAITING_FOR_PODS,
@@ -63,7 +62,7 @@ def status(step: Step, found: Facts, model: str) -> dict[str, Any]:
 
 def finding(step: Step) -> conditions.Finding | None:
     """Return why not all is as spec asks, as far as the rollout is to blame; None: it isn't."""
-    reason = _CAUSES.get(_cause(step)) if step.phase in _FAILED else _REASONS.get(step.phase)
+    reason = _CAUSES.get(_cause(step), Reason.ROLLED_BACK) if step.phase in _FAILED else _REASONS.get(step.phase)
     if step.phase is Phase.STARTING and step.config is not None and step.config.served is None:
         reason = Reason.ROLLING_OUT  # no entry of the model is there that other checks could judge
     return conditions.Finding("False", reason, state.clean(step.reason, STEP_CHARACTERS)) if reason else None
