@@ -30,6 +30,7 @@ class Pod:
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.uid: str = body["metadata"]["uid"]
+        self.name: str = body["metadata"]["name"]
         self.address = ""
         self.config = config_name(body)
         self.annotations = body["metadata"].get("annotations", {})
