@@ -203,7 +203,7 @@ def test_a_version_that_is_not_there_is_waited_for_and_a_template_may_come_with_
     half.edit(versionPolicy={"specific": {"versions": [9]}})
     status = half.wait("a word on version 9", lambda status: ready(status)["reason"] == "NoVersionFound")
     assert (status["promotedVersion"], status["rollout"]["phase"]) == (1, "Verifying")
-    half.edit(versionPolicy={"specific": {"versions": [2]}}, server={"resources": {"requests": {"cpu": "100m"}}})
     pods = half.pods
+    half.edit(versionPolicy={"specific": {"versions": [2]}}, server={"resources": {"requests": {"cpu": "100m"}}})
     half.promoted(2)
     assert not half.pods & pods
