@@ -161,7 +161,7 @@ class Served:
             yield clients
         assert clients.failures == []
         assert set(clients.answered()) <= set(answering)
-        assert identity(self.pods()) == before
+        assert identity(self.pods()) ^ before == set()
 
     def only(self, clients: Load, version: int, answers: int = 100) -> None:
         """Wait until so many answers have come of ``version``, with none of another one among them."""
@@ -222,6 +222,11 @@ class Served:
     def two_ready(self) -> None:
         """Wait until there are two pods, and both ready."""
         self.cluster.wait_for("two ready pods", lambda: len(self.pods()) == len(self.ready_pods()) == 2, timeout=90)
+
+    def drained(self) -> None:
+        """Wait until pods that have been replaced are gone: until then they answer those that are connected to them."""
+        every = ("pods", "-l", "serving.tfmodel.dev/server=half")
+        self.cluster.wait_for("old pods to go", lambda: len(self.bench.get(*every)["items"]) == len(self.ready_pods()), timeout=60)
 
     def pods(self) -> list[dict[str, Any]]:
         found = self.bench.get("pods", "-l", "serving.tfmodel.dev/server=half")["items"]

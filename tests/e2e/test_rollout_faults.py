@@ -24,7 +24,7 @@ def shared(cluster):
 def model(shared):
     """The model under `latest`, with approval, which makes phases last; on two pods."""
     shared.edit(server={"replicas": 2}, versionPolicy={"latest": {"numVersions": 1}}, rollout=MANUAL)
-    shared.bench.wait_ready()
+    shared.forget()
     return shared
 
 
@@ -94,7 +94,7 @@ def test_a_model_server_that_is_killed_while_a_candidate_waits_gets_both_back(mo
 def test_a_version_that_takes_the_server_down_is_given_up_and_the_old_one_is_back(model):
     old, deadly = model.promoted, model.next()
     savedmodels.place("aborts", model.directory / f"uploading-{deadly}").rename(model.directory / str(deadly))
-    status = model.failed(deadly, "died while", timeout=90)
+    status = model.failed(deadly, "took the model server down", timeout=90)
     assert status["promotedVersion"] == old
     model.two_ready()
     with model.steady(old) as clients:

@@ -18,6 +18,8 @@ def shared(cluster):
 @pytest.fixture
 def model(shared):
     shared.edit(versionPolicy={"latest": {"numVersions": 1}}, rollout={"strategy": "RollingUpdate"})
+    shared.forget()
+    shared.drained()
     return shared
 
 
@@ -28,6 +30,7 @@ def test_a_good_version_comes_with_new_pods_without_a_failed_request(model):
         model.put(new)
         model.told("Replacing", candidateVersion=new, promotedVersion=old)
         model.complete(new, timeout=120)
+        model.drained()
         model.only(clients, new)
     assert clients.failures == []
     assert set(clients.answered()) == {old, new}
@@ -39,7 +42,7 @@ def test_a_bad_version_never_takes_an_old_pod_away(model):
     with model.steady(old) as clients:
         model.put(bad, content=broken_kernel())
         model.failed(bad, "NoAdd", timeout=120)
-        model.cluster.wait_for("one pod", lambda: len(model.pods()) == 1)
+        model.drained()
         model.only(clients, old)
 
 
@@ -51,6 +54,7 @@ def test_a_version_and_a_template_change_together(model):
     with model.clients() as clients:
         model.edit(server={"pod": {"labels": {"team": "vision"}}}, versionPolicy={"specific": {"versions": [new]}})
         model.complete(new, timeout=120)
+        model.drained()
         model.only(clients, new)
     assert clients.failures == []
     (pod,) = model.pods()
@@ -75,5 +79,6 @@ def test_recreate_stops_the_old_pod_first_and_comes_back_from_a_bad_version(mode
     assert model.bench.answers([1.0]) == [0.5 + new]
     model.put(new + 1, content=broken_kernel())
     model.failed(new + 1, "NoAdd", timeout=120)
-    model.told("RolledBack", promotedVersion=new)
+    model.told("RolledBack", promotedVersion=new, timeout=120)
+    model.bench.kubectl("wait", "--for=condition=Available", "tfmodel/half", "--timeout=60s")
     assert model.bench.answers([1.0]) == [0.5 + new], f"version {old} is long gone"

@@ -14,7 +14,7 @@ from tests import savedmodels
 from tfmodel_agent import digests, sources
 from tfmodel_serving import saved_model
 from tfmodel_serving.agent_config import ModelSettings
-from tfmodel_serving.model_config import All, Latest, Model
+from tfmodel_serving.model_config import All, Latest, Model, Specific
 from tfmodel_serving.saved_model import Verdict
 
 
@@ -104,6 +104,16 @@ def test_files_the_agent_fails_on_are_no_trouble_of_the_models_beside_them(half,
         assert "can't be judged, by a fault of the agent: MemoryError()" in bad.source_message
         monkeypatch.undo()
         await looked(known, [half, other], lambda found: found.verified == {1})
+
+    run(scene)
+
+
+def test_the_newest_version_has_a_digest_where_that_is_asked_for(half, tmp_path):
+    savedmodels.place("half_plus_two", tmp_path / "half/7")
+    pinned = dataclasses.replace(half, version_policy=Specific((1,)))
+
+    async def scene(known):
+        await looked(known, [pinned], lambda found: found.findings[7].digest, {"half": ModelSettings(watches_newest=True)})
 
     run(scene)
 
