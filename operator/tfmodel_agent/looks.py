@@ -50,6 +50,7 @@ def _next_life(history: memory.History, now: float) -> memory.History:
         pushed_at=now,
         failures=history.failures,
         proven=history.proven,
+        labels=history.labels,
         served=history.serving | {key for key in history.served if key[0] not in serving_names},
         crashes=blaming.blame(history.crashes, marks, now, is_hang=bool(history.suspect)),
         began_at=now,

@@ -100,8 +100,10 @@ class ModelServer:
             match error.code():
                 case grpc.StatusCode.UNKNOWN:
                     log.info("Reload ended with a failed load", extra={"answer": message})  # the status says which
-                case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
+                case grpc.StatusCode.INVALID_ARGUMENT:
                     raise ReloadRefused(message, poisoned="platform" in message) from error
+                case grpc.StatusCode.FAILED_PRECONDITION:  # of a label, whatever the name of its model
+                    raise ReloadRefused(message, poisoned=False) from error
                 case code:
                     raise ModelServerUnreachable(message, code, was_delivered=stood) from error
 

@@ -186,7 +186,7 @@ def _held_back(wanted: Wanted, version: int, history: memory.History, now: float
 
 def _labels(model: model_config.Model, versions: frozenset[int], available: set[int], history: memory.History) -> dict[str, int]:
     """Return the labels that may be pushed: a label moves only to an AVAILABLE version, and stays where it is until then."""
-    before = history.pushed[model.name].labels if history.pushed and model.name in history.pushed else {}
+    before = history.labels.get(model.name, {})
     labels = {}
     for label, version in model.version_labels.items():
         if version in versions & available:

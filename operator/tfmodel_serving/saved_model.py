@@ -40,11 +40,14 @@ class Settings:
 
     Args:
         is_hashed: Also compute the digest, here and now.
+        is_brief: Of signatures keep what :func:`tfmodel_serving.signatures.names_only` does; a volume may hold dozens of versions
+            with megabytes of them.
         patience_seconds: How long files that look cut short may stay unchanged before that is no copy any more but a fault.
     """
 
     warmup: warmup.Rules = dataclasses.field(default_factory=warmup.Rules)
     is_hashed: bool = False
+    is_brief: bool = False
     patience_seconds: float = 30.0
 
 
@@ -193,7 +196,7 @@ def _judge(before: Look, listing: files.Listing, settings: Settings) -> Look:
         contents = verify.verify(listing, settings.warmup)
         finding = Finding(
             Verdict.VERIFIED,
-            signatures=contents.signatures,
+            signatures=signatures.names_only(contents.signatures) if settings.is_brief else contents.signatures,
             warmup_records=contents.warmup_records,
             warnings=contents.warnings,
             size_bytes=listing.size,

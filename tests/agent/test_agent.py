@@ -306,6 +306,26 @@ def test_stray_directories_are_never_shown_to_the_server(pod):
     assert pod.version(9)["verdict"] == "Rejected"
 
 
+def test_a_label_that_cannot_move_stays_where_it_is_whoever_is_restarted(pod):
+    def is_labelled():
+        return pod.get("/v1/models/half/labels/stable/metadata", pod.rest_port)[0] == 200
+
+    pod.serve(pod.model(policy=Specific((1,)), stable=1))
+    pod.wait_for("the label", is_labelled)
+    (pod.put(2) / "saved_model.pb").write_bytes(b"no model")
+    pod.serve(pod.model(policy=Specific((1, 2)), stable=2))
+    pod.wait_for("the verdict", lambda: pod.version(2).get("verdict") == "Rejected", timeout=60)
+    assert is_labelled()
+    before = len(pod.reloads())
+    pod.kill_agent()
+    pod.start_agent()
+    pod.wait_for("the other agent's first reload", lambda: len(pod.reloads()) > before and pod.state()["settled"])
+    assert is_labelled()
+    pod.kill_server()
+    pod.start_server()
+    pod.wait_for("the label on another server", is_labelled, timeout=60)
+
+
 def test_latest_two(pod):
     pod.put(2)
     pod.put(3)

@@ -51,6 +51,8 @@ def test_a_version_is_verified_by_the_second_look_and_has_its_digest_later(half,
         assert first.findings[1].verdict is Verdict.INCOMPLETE
         (second,) = await known.look([half], {})
         assert second.findings[1].verdict is Verdict.VERIFIED
+        assert list(second.findings[1].signatures) == ["classify_x_to_y", "regress_x_to_y", "serving_default"]
+        assert not any(signature.inputs for signature in second.findings[1].signatures.values()), "megabytes, in bad hands"
         assert known.directory("half", 1) == f"{tmp_path}/half/1"
         assert known.directory("half", 2) is None
         (third,) = await looked(known, [half], lambda wanted: wanted.findings[1].digest)

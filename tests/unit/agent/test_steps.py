@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tfmodel_agent import crashes, looks, steps
+from tfmodel_agent import crashes, journal, looks, steps
 from tfmodel_agent import history as memory
 from tfmodel_agent.history import ServerVersion
 from tfmodel_serving import model_config
@@ -167,6 +167,22 @@ def test_a_label_moves_when_its_version_is_available_and_not_before():
     assert trace.step(two, seen(half={1: "AVAILABLE"}), after=1) == "push half: {1} stable=1 -> {1, 2} stable=1"
     both = seen(half={1: "AVAILABLE", 2: "AVAILABLE"})
     assert trace.step(two, both, after=1) == "push half: {1, 2} stable=1 -> {2} stable=2"
+
+
+@pytest.mark.parametrize("who", ["agent", "server", "both"])
+def test_a_label_that_cannot_move_stays_whoever_is_restarted(who):
+    trace = Trace()
+    trace.step(wanted(policy=Specific((1,)), verified=[1], labels={"stable": 1}))
+    trace.step(wanted(policy=Specific((1,)), verified=[1], labels={"stable": 1}), seen(half={1: "AVAILABLE"}), after=1)
+    bad = wanted(policy=Specific((1, 2)), verified=[1], labels={"stable": 2})
+    assert trace.step(bad, seen(half={1: "AVAILABLE"}), after=5) == "serving what is wanted"
+    if who != "server":
+        trace.history = journal.from_json(journal.to_json(trace.history), trace.now)
+    if who != "agent":
+        trace.step(bad, memory.Seen(message="gone"), after=1)
+        trace.step(bad, after=1)
+    trace.step(bad, seen(half={1: "AVAILABLE"}), after=1)
+    assert trace.history.pushed == {"half": memory.Served(frozenset({1}), {"stable": 1})}
 
 
 def test_names_are_added_one_at_a_time_to_a_server_that_serves_unless_they_have_loaded_before():

@@ -422,3 +422,18 @@ def test_a_file_that_changes_while_it_is_read_is_told(version):
     model = version.path / "saved_model.pb"
     with pytest.raises(Unsettled, match="still being written"), files.opened(listing, model.name), model.open("ab") as file:
         file.write(b"x")
+
+
+def test_a_file_that_changes_while_others_are_read_is_told(version, monkeypatch):
+    version.place()
+    shard, pread = version.path / SHARD, os.pread
+
+    def reading(descriptor, length, at):
+        if not shard.read_bytes().endswith(b"more"):
+            with shard.open("ab") as file:
+                file.write(b"more")
+        return pread(descriptor, length, at)
+
+    monkeypatch.setattr(os, "pread", reading)
+    found = version.judged()
+    assert (found.verdict, found.message) == (Verdict.INCOMPLETE, files.WRITTEN)
