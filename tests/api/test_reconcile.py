@@ -56,6 +56,7 @@ def test_children_are_made_owned_and_left_alone(cluster, tfmodel, namespace):
         pytest.param(("delete", "deployment/half"), id="Deployment deleted"),
         pytest.param(("patch", "configmap/half-models", "-p", '{"data": {"models.config": ""}}'), id="config emptied"),
         pytest.param(("patch", "service/half", "-p", '{"spec": {"selector": {"serving.tfmodel.dev/server": "x"}}}'), id="selector"),
+        pytest.param(("patch", "service/half", "-p", '{"spec": {"selector": {"no": "pod"}}}'), id="more in the selector"),
         pytest.param(("set", "image", "deployment/half", "model-server=other"), id="image"),
     ],
 )
