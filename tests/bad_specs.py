@@ -199,7 +199,7 @@ REFUSED = (
 NAMED = (
     BadSpec("requests above limits", server(resources={"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}), "must be less than or equal to memory limit"),
     BadSpec("quantity below nothing", server(resources={"requests": {"cpu": "-1"}}), "must be greater than or equal to 0"),
-    BadSpec("CPUs below nothing, with batches", server(resources={"limits": {"cpu": "-1"}}, batching={"maxBatchSize": 8}), "must be greater than or equal to 0"),
+    BadSpec("batches on CPUs below nothing", server(resources={"limits": {"cpu": "-1"}}, batching={"maxBatchSize": 8}), "must be greater than or equal to 0"),
     BadSpec("fraction of a device", server(resources={"limits": {"example.com/device": "500m"}}), "must be an integer"),
     BadSpec("resource without a name", server(resources={"limits": {"gpu": 1}}), "must be a standard resource for containers"),
     BadSpec("label key with a space", pod(labels={"a b": "c"}), "template.labels"),

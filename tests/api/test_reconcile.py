@@ -48,6 +48,9 @@ def test_children_are_made_owned_and_left_alone(cluster, tfmodel, namespace):
     assert "team" not in after[0]["metadata"]["labels"]
 
 
+BUDGET = '{"spec": {"maxUnavailable": null, "minAvailable": 1}}'
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -56,15 +59,18 @@ def test_children_are_made_owned_and_left_alone(cluster, tfmodel, namespace):
         pytest.param(("delete", "deployment/half"), id="Deployment deleted"),
         pytest.param(("patch", "configmap/half-models", "-p", '{"data": {"models.config": ""}}'), id="config emptied"),
         pytest.param(("patch", "service/half", "-p", '{"spec": {"selector": {"serving.tfmodel.dev/server": "x"}}}'), id="selector"),
+        pytest.param(("patch", "service/half", "-p", '{"spec": {"selector": {"no": "pod"}}}'), id="more in the selector"),
+        pytest.param(("patch", "poddisruptionbudget/half", "--type=merge", "-p", BUDGET), id="another kind of budget"),
         pytest.param(("set", "image", "deployment/half", "model-server=other"), id="image"),
     ],
 )
 def test_damaged_children_come_back(cluster, tfmodel, namespace, damage):
-    cluster.apply(tfmodel())
+    cluster.apply(tfmodel(server={"replicas": 2}))
     settled(cluster, namespace)
 
     def content():
-        return [{key: child.get(key) for key in ("data", "spec")} for child in children(cluster, namespace)]
+        budget = cluster.get("-n", namespace, "poddisruptionbudget/half")
+        return [{key: child.get(key) for key in ("data", "spec")} for child in (*children(cluster, namespace), budget)]
 
     whole = content()
     cluster.kubectl("-n", namespace, *damage)

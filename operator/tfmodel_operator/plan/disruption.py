@@ -21,6 +21,7 @@ def budget(model: spec.TFModel) -> dict[str, Any]:
         "metadata": metadata.child(model, name),
         "spec": {
             "maxUnavailable": 1,
+            "minAvailable": None,  # said, because with one that somebody set the API server refuses the whole
             "selector": {"matchLabels": labels.selector(name)},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },

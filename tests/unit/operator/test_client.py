@@ -74,6 +74,21 @@ def test_an_answer_that_says_yes_and_is_no_object_is_no_answer(text):
     run(test)
 
 
+def test_only_the_very_object_that_was_seen_is_deleted():
+    seen = []
+
+    async def answer(request):
+        seen.append((request.method, request.path, (await request.json())["preconditions"]))
+        return web.json_response({})
+
+    async def test():
+        async with api(answer) as client:
+            await client.delete(kinds.DEPLOYMENT, {"metadata": {**MANIFEST["metadata"], "uid": "u", "resourceVersion": "7"}})
+
+    run(test)
+    assert seen == [("DELETE", "/apis/apps/v1/namespaces/ml/deployments/half", {"uid": "u", "resourceVersion": "7"})]
+
+
 def test_a_dry_run_says_so_and_nothing_else_is_different():
     seen = []
 
