@@ -54,17 +54,27 @@ def make_plan(model: spec.TFModel, platform: Platform, live: Live, now: datetime
     Raises:
         tfmodel_serving.model_config.InvalidModelConfig: Its config can't be published.
     """
-    configmap = configmaps.configmap(model)
-    used, template = deployments.template(model, platform, live.deployment)
+    configmap = configmaps.configmap(model, [model])
+    return of_host(model, (configmap, service.service(model), service.headless(model)), platform, live, now)
+
+
+def of_host(host: spec.Host, first: Sequence[dict[str, Any]], platform: Platform, live: Live, now: datetime.datetime) -> Plan:
+    """Return the plan for the servers of ``host``.
+
+    Args:
+        first: The ConfigMap, and then what else comes before the Deployment.
+    """
+    configmap = first[0]
+    used, template = deployments.template(host, platform, live.deployment)
     template_hash = template["metadata"]["annotations"][labels.TEMPLATE]
-    choice = update_strategy.choose(model.server, live.deployment, live.pods, template_hash, now)
-    count = deployments.replicas(model, live.deployment)
-    deployment = deployments.deployment(model, used, template, choice.strategy, count)
-    guarded = model.server.network_policy.policy is Switch.ENABLED
-    policies = (networkpolicy.network_policy(model, platform.namespace),) if guarded else ()
-    budgets = (disruption.budget(model),) if _pods(count, live.deployment) > 1 else ()
+    choice = update_strategy.choose(host.server, live.deployment, live.pods, template_hash, now)
+    count = deployments.replicas(host, live.deployment)
+    deployment = deployments.deployment(host, used, template, choice.strategy, count)
+    guarded = host.server.network_policy.policy is Switch.ENABLED
+    policies = (networkpolicy.network_policy(host, platform.namespace),) if guarded else ()
+    budgets = (disruption.budget(host),) if _pods(count, live.deployment) > 1 else ()
     return Plan(
-        objects=(configmap, service.service(model), service.headless(model), *policies, *budgets, deployment),
+        objects=(*first, *policies, *budgets, deployment),
         deployment=deployment,
         config_hash=configmaps.content_hash(configmap),
         depends_on_pods=choice.depends_on_pods,
