@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfmodel_operator.api import facts, spec
@@ -16,7 +16,11 @@ from tfmodel_operator.cluster.client import ApiClient
 from tfmodel_operator.cluster.events import Recorder
 from tfmodel_operator.cluster.store import Body, Children, Store
 from tfmodel_operator.observe.agents import Agents
+from tfmodel_operator.plan import join
 from tfmodel_operator.plan.platform import Platform
+
+CONFIGS = 8
+"""Configs of a shared server that are remembered: agents are behind by one or two."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +45,34 @@ class Desired:
         return self.pods is None or self.pods == children.pods
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SharedDesired:
+    """What follows from a TFModelServer and the models that ask to be on it, once it has been brought about.
+
+    Args:
+        asking, sizes: What it was made from.
+        pods: Those the plan was made from; None: it depends on none.
+        absent: Claims that don't exist.
+        config_bytes: Of what is published.
+        again_in_seconds, problem: As for :class:`Desired`.
+    """
+
+    server: spec.ModelServer
+    asking: tuple[spec.TFModel, ...]
+    sizes: Mapping[str, int]
+    pods: tuple[Body, ...] | None
+    joined: join.Joined
+    absent: frozenset[str]
+    config_hash: str
+    config_bytes: int
+    again_in_seconds: float | None
+    problem: Finding | None
+
+    def holds(self, asking: tuple[spec.TFModel, ...], sizes: Mapping[str, int], pods: tuple[Body, ...]) -> bool:
+        """Tell whether the plan would be the same with these."""
+        return self.asking == asking and self.sizes == sizes and self.pods in (None, pods)
+
+
 @dataclasses.dataclass(slots=True)
 class Memory:
     """What a pass need not do again because nothing it depends on has changed; forgetting it costs time, and nothing else.
@@ -51,18 +83,37 @@ class Memory:
         judged: Facts and stored status from which no other status followed.
         written: Monotonic seconds of the last write of status; at first, of the first pass.
         kept: A status that was written and what the API server made of it, if that is something else.
+        configs: Of a shared server: who was in the configs that were published last, by their hash.
     """
 
     written: float
     edition: int = 0
     until: float = 0.0
     desired: Desired | None = None
+    shared: SharedDesired | None = None
+    configs: dict[str, Mapping[str, spec.TFModel]] = dataclasses.field(default_factory=dict)
     judged: tuple[facts.Facts, Any] | None = None
     kept: tuple[Any, Any] | None = None
 
     def holds(self, edition: int, now: float) -> bool:
         """Tell whether ``desired`` is still what follows, as far as time and the store's edition tell."""
         return self.edition == edition and now < self.until
+
+    def remember_config(self, config_hash: str, members: Mapping[str, spec.TFModel]) -> None:
+        """Note what a hash stands for."""
+        self.configs.pop(config_hash, None)
+        self.configs[config_hash] = members
+        for oldest in list(self.configs)[:-CONFIGS]:
+            del self.configs[oldest]
+
+    def knows_config(self, members: Mapping[str, spec.TFModel]) -> Callable[[str, str], bool]:
+        """Return what tells whether the config of a hash has the present entry of a model, as far as is remembered."""
+
+        def knows(config_hash: str, name: str) -> bool:
+            model, former = members[name], self.configs.get(config_hash, {}).get(name)
+            return former is model or (former is not None and former == model)
+
+        return knows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +123,8 @@ class World:
     Args:
         platform: This operator, as far as it shows in what it makes.
         busy: Tells whether other TFModels wait.
+        tell: Has a key looked at.
+        shared: What the last pass over each shared server found, for its models to judge by.
     """
 
     store: Store
@@ -81,6 +134,8 @@ class World:
     recorder: Recorder
     platform: Platform
     busy: Callable[[], bool]
+    tell: Callable[[Key], None] = lambda key: None
+    shared: dict[Key, facts.Shared] = dataclasses.field(default_factory=dict)
     memories: dict[Key, Memory] = dataclasses.field(default_factory=dict)
 
     def memory(self, key: Key) -> Memory:
@@ -91,6 +146,7 @@ class World:
         self.agents.follow(key, ())
         self.applier.forget(key)
         self.memories.pop(key, None)
+        self.shared.pop(key, None)
 
     def now(self) -> str:
         """Return the time as Kubernetes writes it."""

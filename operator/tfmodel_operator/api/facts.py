@@ -21,6 +21,7 @@ class PodFacts:
         agent_started: The container of its agent runs: the agent should answer.
         agent: What its agent says, or None.
         agent_message: Why its agent says nothing.
+        claims: Of a shared server's pod: the claims that it has mounted.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PodFacts:
     agent_started: bool = False
     agent: AgentState | None = None
     agent_message: str = ""
+    claims: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,25 +64,52 @@ class DeploymentFacts:
     accelerator: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Facts:
-    """One TFModel and its server.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """One server, whosever models it serves.
 
     Args:
         config_problem: Why the objects can't be as spec asks.
         config_hash: Of the config that was published.
         pods: Without those that are terminating, by name.
-        labels: Versions by the label that clients may use for them, as published.
     """
 
-    model: spec.TFModel
     config_hash: str = ""
     config_problem: conditions.Finding | None = None
     deployment: DeploymentFacts = DeploymentFacts()
     pods: tuple[PodFacts, ...] = ()
-    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def reports(self) -> tuple[tuple[str, AgentState], ...]:
         """Pod name and state of every agent that answered."""
         return tuple((pod.name, pod.agent) for pod in self.pods if pod.agent is not None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Facts(ServerFacts):
+    """One TFModel and its server.
+
+    Args:
+        labels: Versions by the label that clients may use for them, as published.
+    """
+
+    model: spec.TFModel
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """A shared server, as its models judge by it.
+
+    Args:
+        members: Who is in its config, by name of the TFModel.
+        refused: Who can't be, and why.
+        seen: The server as a whole.
+        pods: The pods by name of the TFModel; their agents say of that one model only.
+    """
+
+    server: spec.ModelServer
+    members: Mapping[str, spec.TFModel]
+    refused: Mapping[str, conditions.Finding]
+    seen: ServerFacts
+    pods: Mapping[str, tuple[PodFacts, ...]]

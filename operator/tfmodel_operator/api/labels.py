@@ -49,6 +49,16 @@ def shared(name: str) -> str:
     return f"{SHARED_PREFIX}{name}"
 
 
+def is_shared(server: str) -> bool:
+    """Tell whether a server, as labels and keys know it, is a TFModelServer."""
+    return server.startswith(SHARED_PREFIX)
+
+
+def object_name(server: str) -> str:
+    """Return the name of the TFModel or TFModelServer, and of its Deployment, that labels and keys know as ``server``."""
+    return server.removeprefix(SHARED_PREFIX)
+
+
 def of_model(tfmodel: str) -> str:
     """Return the label on the pods of a shared server that answer for ``tfmodel``."""
     return f"{MODEL_PREFIX}{tfmodel}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfmodel_operator.api import labels, spec
+from tfmodel_operator.api import labels, server_spec, spec
 from tfmodel_operator.plan import metadata
 
 GRPC = {"name": "grpc", "port": labels.GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "grpc"}
@@ -41,11 +41,36 @@ def headless(model: spec.TFModel) -> dict[str, Any]:
     }
 
 
+def of_joined(model: spec.TFModel, server: server_spec.Server, home: str, moved: str = "") -> dict[str, Any]:
+    """Return the Service in front of a model that shares a server: its endpoints are the pods that answer for it.
+
+    Args:
+        server: How the pods are run that it joins.
+        home: Whose pods are selected, as :data:`labels.SERVER` has it.
+        moved: The annotation :data:`labels.MOVED`; ``""``: none.
+    """
+    wanted = server.service
+    annotations = {**wanted.annotations, **({labels.MOVED: moved} if moved else {})}
+    mark = {labels.of_model(model.name): labels.ANSWERS} if home != model.server_label else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata.child(model, metadata.server_name(model), annotations),
+        "spec": {
+            "type": str(wanted.type),
+            "selector": {**labels.selector(home), **mark},
+            "ports": [dict(GRPC), dict(REST)],
+        },
+    }
+
+
 def endpoints(model: spec.TFModel) -> dict[str, str]:
     """Return where clients inside the cluster reach the model."""
     host = f"{metadata.server_name(model)}.{model.namespace}.svc"
-    return {
+    found = {
         "rest": f"http://{host}:{labels.REST_PORT}/v1/models/{model.model_name}",
         "grpc": f"{host}:{labels.GRPC_PORT}",
-        "headless": f"dns:///{metadata.headless_name(model)}.{model.namespace}.svc:{labels.GRPC_PORT}",
     }
+    if model.is_joined:
+        return found
+    return {**found, "headless": f"dns:///{metadata.headless_name(model)}.{model.namespace}.svc:{labels.GRPC_PORT}"}
