@@ -7,8 +7,8 @@ import logging
 import time
 from typing import Any
 
-from tfmodel_operator import publish
-from tfmodel_operator.api import facts, kinds, labels, spec
+from tfmodel_operator import publish, reconcile_joined, reconcile_server
+from tfmodel_operator.api import facts, kinds, labels, rules, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors, existence
@@ -37,11 +37,15 @@ async def reconcile(key: Key, world: World) -> float | None:
     Raises:
         cluster.errors.ApiError: The API server could not be read or written; the pass is to be repeated with back-off.
     """
+    if labels.is_shared(key[1]):
+        return await reconcile_server.reconcile(key, world)
     body = world.store.model(key)
     if body is None or "deletionTimestamp" in body["metadata"]:
         world.forget(key)
         return None  # its children go with it, by their owner references
     try:
+        if rules.is_joined(body["spec"]):
+            return await reconcile_joined.reconcile(spec.parse(body), body, key, world)
         desired = await _bring_about(body, key, world)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
         return await publish.publish(body, _invalid(body, error, key, world), key, world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 import time
@@ -47,10 +48,14 @@ async def reconcile(key: Key, world: World) -> float | None:
         desired = await _bring_about(server, asking, body, key, world)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
         finding = Finding("False", Reason.INVALID_SPEC, str(error))
+        world.invalid[key] = dataclasses.replace(finding, message=f"TFModelServer {body['metadata']['name']}: {error}")
+        for model in world.store.pointing(key):
+            world.tell(model)
         status = statuses.invalid(body.get("status", {}), finding, body["metadata"]["generation"], world.now())
         return await publish.publish(body, status, key, world)
     if desired is None:
         return 0.0
+    world.invalid.pop(key, None)
     return min(await _report(server, desired, body, key, world), again, desired.again_in_seconds or pace.STEADY_SECONDS)
 
 
@@ -220,6 +225,9 @@ def _load(
 def _tell_models(now: facts.Shared, key: Key, world: World) -> None:
     """Have those models looked at for which something is otherwise than after the last pass."""
     before, world.shared[key] = world.shared.get(key), now
+    if before is None or before.server != now.server:
+        for model in world.store.selecting(key[0]):
+            world.tell(model)
     deployment = before is None or before.seen.deployment != now.seen.deployment or before.server != now.server
     for model in world.store.pointing(key):
         name = model[1]

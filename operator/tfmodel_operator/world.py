@@ -125,6 +125,7 @@ class World:
         busy: Tells whether other TFModels wait.
         tell: Has a key looked at.
         shared: What the last pass over each shared server found, for its models to judge by.
+        invalid: Why the spec of a shared server can't be acted on.
     """
 
     store: Store
@@ -136,6 +137,7 @@ class World:
     busy: Callable[[], bool]
     tell: Callable[[Key], None] = lambda key: None
     shared: dict[Key, facts.Shared] = dataclasses.field(default_factory=dict)
+    invalid: dict[Key, Finding] = dataclasses.field(default_factory=dict)
     memories: dict[Key, Memory] = dataclasses.field(default_factory=dict)
 
     def memory(self, key: Key) -> Memory:
@@ -147,6 +149,7 @@ class World:
         self.applier.forget(key)
         self.memories.pop(key, None)
         self.shared.pop(key, None)
+        self.invalid.pop(key, None)
 
     def now(self) -> str:
         """Return the time as Kubernetes writes it."""

@@ -142,6 +142,11 @@ class Store:
         keys = sorted(key for key in self._servers if key[0] == namespace and labels.is_shared(key[1]))
         return [owner for key in keys if (owner := self._servers[key].owner) is not None]
 
+    def selecting(self, namespace: str) -> list[Key]:
+        """Return the TFModels of a namespace that choose among shared servers."""
+        found = ((key, self.model(key)) for key in self._servers if key[0] == namespace and not labels.is_shared(key[1]))
+        return [key for key, body in found if body is not None and "serverSelector" in body["spec"]]
+
     def pointing(self, key: Key) -> list[Key]:
         """Return the TFModels that ask to be on a shared server, or whose Service selects its pods, by name."""
         return sorted({(namespace, name) for _, namespace, name in self._pointing.get(key, ())})

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfmodel_operator.api import conditions
-from tfmodel_operator.api.conditions import Finding, Reason, Type
+from tfmodel_operator.api.conditions import Finding, Reason, Severity, Type
 from tfmodel_operator.api.facts import Facts, PodFacts
 from tfmodel_operator.status import checks, status, versions
 
@@ -57,8 +57,7 @@ def of_joined(
 
 
 def _findings(seen: Facts, home: tuple[PodFacts, ...]) -> dict[Type, Finding]:
-    ready, stalled = checks.ready(seen, conditions.as_desired(_ready_message(seen)), checks.JOINED_READY)
-    stalled = stalled and not (ready.reason.severity is not conditions.Severity.STALLED)  # the rollout is the server's
+    ready = checks.first(checks.JOINED_READY, seen, conditions.as_desired(_ready_message(seen)))
     result = {
         Type.READY: ready,
         Type.AVAILABLE: status.available(home, seen.model.model_name, ready),
@@ -68,6 +67,7 @@ def _findings(seen: Facts, home: tuple[PodFacts, ...]) -> dict[Type, Finding]:
         Type.MODEL_AVAILABLE: checks.first(checks.JOINED_AVAILABLE, seen, _unless(seen, "every wanted version is AVAILABLE")),
     }
     if ready.status != "True":
+        stalled = ready.reason.severity is Severity.STALLED  # that the Deployment is late is the server's affair
         result[Type.STALLED if stalled else Type.RECONCILING] = dataclasses.replace(ready, status="True")
     return result
 
