@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
 
-from tfmodel_operator.api import labels, quantities, spec
+from tfmodel_operator.api import labels, spec
 from tfmodel_operator.api.conditions import Finding, Reason
+from tfmodel_operator.api.kinds import Key
+from tfmodel_operator.cluster import store
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import shared as observed
 from tfmodel_operator.plan import packing
@@ -26,57 +27,56 @@ def place(model: spec.TFModel, body: Body, world: World) -> tuple[str, Finding |
     """
     if model.server_ref:
         there = world.store.owner((model.namespace, labels.shared(model.server_ref)))
-        return model.server_ref, None if there is not None else _not_found(f"there is no TFModelServer {model.server_ref}")
-    servers = list(_servers(model.namespace, world))
-    chosen = packing.pack(_selecting(model.namespace, world), [server for server, _ in servers])[model.name]
-    if chosen.reason is packing.Reason.PLACED:
-        return chosen.server, None
-    return chosen_before(body), Finding("False", _REASONS[chosen.reason], chosen.message)
+        return model.server_ref, None if there is not None else _not_found(model.server_ref)
+    placed = packing.pack(_selecting(model.namespace, world), _servers(model.namespace, world))[model.name]
+    if placed.reason is packing.Reason.PLACED:
+        return placed.server, None
+    return store.chosen(body), Finding("False", _REASONS[placed.reason], placed.message)
 
 
-def chosen_before(body: Body) -> str:
-    """Return the TFModelServer that was chosen for a model with a selector; ``""``: none."""
-    server = (body.get("status") or {}).get("server") or {}
-    return str(server.get("name", "")) if server.get("kind") == "Shared" else ""
+def _not_found(name: str) -> Finding:
+    message = f"there is no TFModelServer {name} in this namespace: create it, or correct spec.serverRef"
+    return Finding("False", Reason.SERVER_NOT_FOUND, message)
 
 
-def _not_found(message: str) -> Finding:
-    return Finding("False", Reason.SERVER_NOT_FOUND, f"{message} in this namespace: create it, or correct spec.serverRef")
-
-
-def _servers(namespace: str, world: World) -> Iterable[tuple[packing.Server, Body]]:
+def _servers(namespace: str, world: World) -> Iterator[packing.Server]:
     """Yield the servers with the room that is left by the models that name theirs."""
     for body in world.store.shared_servers(namespace):
         try:
             server = spec.parse_server(body)
         except spec.InvalidSpec:
             continue  # its own status says so
-        key = (namespace, server.server_label)
-        named = [one for one in map(world.store.model, world.store.pointing(key)) if one and "serverRef" in one["spec"]]
+        named = [model for key in world.store.pointing((namespace, server.server_label)) if (model := _named(key, world))]
         budget = server.memory_budget_bytes
         if budget is not None:
-            budget -= sum(_memory(one, world) or 0 for one in named)
-        yield packing.Server(server.name, server.labels, budget, server.max_models - len(named)), body
+            budget -= sum(_memory(model, server.name, world) or 0 for model in named)
+        yield packing.Server(server.name, server.labels, budget, server.max_models - len(named))
 
 
-def _selecting(namespace: str, world: World) -> list[packing.Model]:
-    """Return the models of a namespace that choose among servers."""
-    found = []
+def _named(key: Key, world: World) -> spec.TFModel | None:
+    """Return a model that names its server; None: it doesn't, or can't be acted on."""
+    model = _parsed(key, world)
+    return model if model is not None and model.server_ref else None
+
+
+def _parsed(key: Key, world: World) -> spec.TFModel | None:
+    body = world.store.model(key)
+    try:
+        return spec.parse(body) if body is not None else None
+    except spec.InvalidSpec:
+        return None
+
+
+def _selecting(namespace: str, world: World) -> Iterator[packing.Model]:
+    """Yield the models of a namespace that choose among servers."""
     for key in world.store.selecting(namespace):
-        if (body := world.store.model(key)) is not None:
-            selector = body["spec"]["serverSelector"].get("matchLabels", {})
-            found.append(packing.Model(key[1], selector, _memory(body, world), chosen_before(body)))
-    return found
+        if (model := _parsed(key, world)) is not None and model.server_selector is not None:
+            current = store.chosen(world.store.model(key))
+            yield packing.Model(model.name, model.server_selector, _memory(model, current, world), current)
 
 
-def _memory(body: Body, world: World) -> int | None:
+def _memory(model: spec.TFModel, server: str, world: World) -> int | None:
     """Return what a model is taken to need; None: not known."""
-    declared: Any = body["spec"].get("memory")
-    name = chosen_before(body) or (body["spec"].get("serverRef") or {}).get("name", "")
-    shared = world.shared.get((body["metadata"]["namespace"], labels.shared(name)))
-    size = None
-    if declared is None and shared is not None:
-        size = observed.sizes(shared.pods.get(body["metadata"]["name"], ())).get(
-            body["spec"].get("modelName", body["metadata"]["name"])
-        )
-    return packing.estimate(int(quantities.parse(declared)) if declared is not None else None, size)
+    shared = world.shared.get((model.namespace, labels.shared(server)))
+    seen = observed.sizes(shared.pods.get(model.name, ())) if shared is not None else {}
+    return packing.estimate(model.memory_bytes, seen.get(model.model_name))

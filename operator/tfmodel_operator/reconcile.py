@@ -44,7 +44,7 @@ async def reconcile(key: Key, world: World) -> float | None:
         world.forget(key)
         return None  # its children go with it, by their owner references
     try:
-        if rules.is_joined(body["spec"]):
+        if rules.is_joined(body.get("spec")):
             return await reconcile_joined.reconcile(spec.parse(body), body, key, world)
         desired = await _bring_about(body, key, world)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:

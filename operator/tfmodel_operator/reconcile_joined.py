@@ -8,7 +8,7 @@ from tfmodel_operator import applying, placing, publish
 from tfmodel_operator.api import facts, kinds, labels, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster import existence
+from tfmodel_operator.cluster import existence, store
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.observe import shared as observed
@@ -29,7 +29,7 @@ async def reconcile(model: spec.TFModel, body: Body, key: Key, world: World) -> 
     shared = world.shared.get(target)
     if problem is None:
         problem = world.invalid.get(target) or (shared.refused.get(model.name) if shared is not None else None)
-    is_placed_anew = model.server_selector is not None and server != _told_server(body)
+    is_placed_anew = model.server_selector is not None and server != store.chosen(body)
     if problem is None and not is_placed_anew and not _is_judged(model, shared):
         return pace.MOVING_SECONDS  # the pass over the server brings us back
     if world.agents.pending(target):
@@ -45,10 +45,6 @@ async def reconcile(model: spec.TFModel, body: Body, key: Key, world: World) -> 
     if is_placed_anew:
         world.tell(target)
     return min(seconds, again or seconds)
-
-
-def _told_server(body: Body) -> str:
-    return str(((body.get("status") or {}).get("server") or {}).get("name", ""))
 
 
 def _is_judged(model: spec.TFModel, shared: facts.Shared | None) -> bool:

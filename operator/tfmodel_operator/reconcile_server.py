@@ -13,7 +13,7 @@ from tfmodel_operator import applying, publish
 from tfmodel_operator.api import facts, kinds, labels, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster import errors, existence
+from tfmodel_operator.cluster import errors, existence, store
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.observe import shared as observed
@@ -79,9 +79,8 @@ def target(model: spec.TFModel, body: Body | None) -> str:
     """Return the shared server that a model asks for, or that was chosen for it, as labels have it; ``""``: none."""
     if model.server_ref:
         return labels.shared(model.server_ref)
-    chosen = ((body or {}).get("status") or {}).get("server") or {}
-    is_chosen = model.server_selector is not None and chosen.get("kind") == "Shared" and chosen.get("name")
-    return labels.shared(chosen["name"]) if is_chosen else ""
+    chosen = store.chosen(body)
+    return labels.shared(chosen) if chosen else ""
 
 
 def _parsed(body: Body) -> spec.TFModel | None:

@@ -55,7 +55,7 @@ class Reason(enum.StrEnum):
         Severity.STALLED,
         "An object of a name that is needed belongs to somebody else, or a model of this name is on the shared server already.",
     )
-    SERVER_NOT_FOUND = "ServerNotFound", Severity.STALLED, "There is no TFModelServer as serverRef or serverSelector says."
+    SERVER_NOT_FOUND = "ServerNotFound", Severity.TROUBLE, "There is no TFModelServer as serverRef or serverSelector says."
     SERVER_FULL = "ServerFull", Severity.STALLED, "The shared server holds as many models, or as much memory, as it may."
     REJECTED_BY_API_SERVER = (
         "RejectedByAPIServer",

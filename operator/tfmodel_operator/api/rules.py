@@ -70,9 +70,9 @@ def check_server(name: str, spec: Spec) -> None:
             raise InvalidSpec(broken.replace("spec.server", "spec"))
 
 
-def is_joined(spec: Spec) -> bool:
-    """Tell whether a TFModel shares a server with others."""
-    return "serverRef" in spec or "serverSelector" in spec
+def is_joined(spec: Any) -> bool:
+    """Tell whether a TFModel asks for a shared server."""
+    return isinstance(spec, Mapping) and ("serverRef" in spec or "serverSelector" in spec)
 
 
 def _names(name: str, spec: Spec) -> Iterator[str]:

@@ -145,7 +145,7 @@ class Store:
     def selecting(self, namespace: str) -> list[Key]:
         """Return the TFModels of a namespace that choose among shared servers."""
         found = ((key, self.model(key)) for key in self._servers if key[0] == namespace and not labels.is_shared(key[1]))
-        return [key for key, body in found if body is not None and "serverSelector" in body["spec"]]
+        return [key for key, body in found if at(body, "spec", "serverSelector") is not None]
 
     def pointing(self, key: Key) -> list[Key]:
         """Return the TFModels that ask to be on a shared server, or whose Service selects its pods, by name."""
@@ -234,19 +234,34 @@ def key_of(kind: str, body: Mapping[str, Any]) -> Key | None:
 
 def servers_of(kind: str, body: Mapping[str, Any] | None) -> set[Key]:
     """Return the shared servers that a TFModel asks for or was given, or that a Service selects pods of."""
-    if body is None:
-        return set()
     found: set[str] = set()
     if kind == kinds.MODEL.name:
-        spec, server = body.get("spec") or {}, (body.get("status") or {}).get("server") or {}
-        found.add(labels.shared((spec.get("serverRef") or {}).get("name", "")))
-        if "serverSelector" in spec and server.get("kind") == "Shared":
-            found.add(labels.shared(server.get("name", "")))
+        found.add(labels.shared(text_at(body, "spec", "serverRef", "name")))
+        found.add(labels.shared(chosen(body)))
     elif kind == kinds.SERVICE.name:
-        found.add((body["spec"].get("selector") or {}).get(labels.SERVER, ""))
-        found.add((body["metadata"].get("annotations") or {}).get(labels.MOVED, "").partition(" ")[0])
-    namespace = body["metadata"]["namespace"]
+        found.add(text_at(body, "spec", "selector", labels.SERVER))
+        found.add(text_at(body, "metadata", "annotations", labels.MOVED).partition(" ")[0])
+    namespace = text_at(body, "metadata", "namespace")
     return {(namespace, name) for name in found if labels.is_shared(name) and labels.object_name(name)}
+
+
+def chosen(body: Any) -> str:
+    """Return the TFModelServer that was chosen for a TFModel with a selector, which status keeps; ``""``: none."""
+    selects = isinstance(at(body, "spec", "serverSelector"), Mapping)
+    return text_at(body, "status", "server", "name") if selects and at(body, "status", "server", "kind") == "Shared" else ""
+
+
+def at(body: Any, *path: str) -> Any:
+    """Return a member of an object that may be of any shape, as those an older schema let in; None: there is none."""
+    for name in path:
+        body = body.get(name) if isinstance(body, Mapping) else None
+    return body
+
+
+def text_at(body: Any, *path: str) -> str:
+    """Return the text there; ``""``: there is none."""
+    found = at(body, *path)
+    return found if isinstance(found, str) else ""
 
 
 def _share(new: Body, old: Body) -> set[str]:

@@ -74,13 +74,12 @@ SERVER_READY: tuple[ServerCheck, ...] = (
     pod_checks.containers_run,
     pod_checks.servers_sound,
     pod_checks.template_running,
-    pod_checks.config_taken,
     pod_checks.pods_exist,
     pod_checks.agents_answer,
     pod_checks.servers_answer,
     pod_checks.pods_ready,
 )
-"""Of a TFModelServer: that a model of it can't be loaded is no failure of the server."""
+"""Of a TFModelServer: that models join, or that one can't be loaded, is their own affair."""
 JOINED_PODS: tuple[Check, ...] = (
     pod_checks.accelerators_found,
     pod_checks.source_mounted,

@@ -167,7 +167,11 @@ def agent_state(uid: str, config_hash: str, models: Sequence[model_config.Model]
     def numbers(model: model_config.Model) -> list[int]:
         return sorted({*volume, *wanted_versions(model, volume)}, reverse=True)
 
-    said = tuple(state.ModelState(model.name, "", tuple(version(model, number) for number in numbers(model))) for model in models)
+    def told(model: model_config.Model) -> state.ModelState:
+        versions = tuple(version(model, number) for number in numbers(model))
+        return state.ModelState(model.name, "", versions, available=any(each.state == "AVAILABLE" for each in versions))
+
+    said = tuple(told(model) for model in models)
     loading = [f"version {each.version} of {model.name}" for model in said for each in model.versions if each.state == "LOADING"]
     step = f"waiting for {loading[0]} to load" if loading else "all versions wanted are AVAILABLE"
     ready = all(any(each.state == "AVAILABLE" for each in model.versions) for model in said)

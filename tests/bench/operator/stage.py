@@ -57,7 +57,7 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(count: int, *, nodes: bool = True, loading_seconds: float = 0.0) -> Iterator[Stage]:
-    """Make a set-up for ``count`` TFModels; it ends with the block, and with this process.
+    """Make a set-up for ``count`` TFModels with a pod each; it ends with the block, and with this process.
 
     Args:
         nodes: Run a controller manager, a scheduler and fake nodes, so that pods come to be.
