@@ -13,6 +13,8 @@ from tests.api.played import Played
 from tests.cluster.errors import CommandFailed
 
 SECONDS = 20
+PLAYED = {"schedulerName": "played"}
+"""Else the scheduler says of each pod that there is no node."""
 MODEL = "serving.tfmodel.dev/model-"
 
 
@@ -26,11 +28,11 @@ class Shared:
         return self.cluster.get("-n", self.namespace, kind, name)
 
     def server(self, name="pool", **spec):
-        given = {"volumes": [{"claimName": "models"}], "drainSeconds": 2, **spec}
+        given = {"volumes": [{"claimName": "models"}], "drainSeconds": 2, "pod": PLAYED, **spec}
         self.cluster.apply(self._body("TFModelServer", name, given))
 
-    def model(self, name, server="pool", claim="models", **spec):
-        joined = {"serverRef": {"name": server}} if server else {}
+    def model(self, name, on="pool", claim="models", **spec):
+        joined = {"serverRef": {"name": on}} if on else {}
         source = {"persistentVolumeClaim": {"claimName": claim, "path": name}}
         self.cluster.apply(self._body("TFModel", name, {"source": source, **joined, **spec}))
 
@@ -237,7 +239,7 @@ def test_a_selector_chooses_and_keeps_its_choice(shared, pods):
 
 def test_from_servers_of_its_own_to_a_shared_one_and_back(shared, pods):
     shared.server()
-    shared.model("mover", None, server={"replicas": 1, "drainSeconds": 2})
+    shared.model("mover", None, server={"replicas": 1, "drainSeconds": 2, "pod": PLAYED})
     shared.ready("mover")
     assert shared.points_to("mover") == "mover"
     shared.cluster.kubectl(
