@@ -103,6 +103,22 @@ REFUSED = (
     BadSpec("unknown warm-up policy", {"warmup": {"policy": "Always"}}, 'supported values: "Required", "IfPresent", "Ignore"', in_code=True),
     BadSpec("records that nobody wants", {"warmup": {"minRecords": 3}}, "set policy to Required", in_code=True),
     BadSpec("more records than the server takes", {"warmup": {"policy": "Required", "minRecords": 1001}}, "less than or equal to 1000"),
+    # rollout
+    BadSpec("unknown strategy", {"rollout": {"strategy": "Canary"}}, 'supported values: "Auto", "InPlace"', in_code=True),
+    BadSpec("approval of nobody", {"rollout": {"approval": "Never"}}, 'supported values: "Automatic", "Manual"', in_code=True),
+    BadSpec("approved version 0", {"rollout": {"approvedVersion": 0}}, "greater than or equal to 1", in_code=True),
+    BadSpec("paused in words", {"rollout": {"paused": "yes"}}, "must be of type boolean", in_code=True),
+    BadSpec("no time to load", {"rollout": {"progressDeadlineSeconds": 0}}, "greater than or equal to 1", in_code=True),
+    BadSpec("negative bake", {"rollout": {"bakeSeconds": -1}}, "greater than or equal to 0", in_code=True),
+    BadSpec("unknown comparison", {"rollout": {"comparison": {"policy": "Always"}}}, 'supported values: "Disabled"', in_code=True),
+    BadSpec("difference in percent", {"rollout": {"comparison": {"maxRelativeDifference": "1%"}}}, "maxRelativeDifference", in_code=True),
+    BadSpec("unknown way back", {"rollout": {"onFailure": "Delete"}}, 'supported values: "RollBack", "Hold"', in_code=True),
+    BadSpec(
+        "comparison across pods",
+        {"rollout": {"strategy": "RollingUpdate", "comparison": {"policy": "Require"}}},
+        "choose strategy InPlace or Auto",
+        in_code=True,
+    ),
     # server
     BadSpec("image with a space", server(image="a b"), "must be an image reference", in_code=True),
     BadSpec("image with capitals", server(image="Models/Serving:1"), "must be an image reference in lower case", in_code=True),
@@ -188,7 +204,7 @@ REFUSED = (
 
 SERVERS_REFUSED = (
     BadSpec("no models", {"maxModels": 0}, "greater than or equal to 1"),
-    BadSpec("too many models", {"maxModels": 1001}, "less than or equal to 1000"),
+    BadSpec("too many models", {"maxModels": 501}, "less than or equal to 500"),
     BadSpec("budget below nothing", {"memoryBudget": "-1Gi"}, "spec.memoryBudget"),
     BadSpec("volume without a claim", {"volumes": [{}]}, "claimName: Required value"),
     BadSpec("volume twice", {"volumes": [{"claimName": "a"}, {"claimName": "a"}]}, "Duplicate value"),

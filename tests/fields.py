@@ -7,6 +7,7 @@ compared with what was planned before.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import json
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ import yaml
 
 from tests import schema
 from tests.unit.operator.makers import NOW, PLATFORM, Live
-from tfmodel_operator.api import spec
-from tfmodel_operator.plan import plan
+from tfmodel_operator.api import rollout_spec, spec
+from tfmodel_operator.plan import plan, progress
 
 FULL = Path(__file__).resolve().parent / "golden/full/tfmodel.yaml"
 
@@ -57,6 +58,8 @@ OTHER_VALUES: dict[str, Any] = {
     "server.networkPolicy.from[].ipBlock.except": ["10.2.0.0/16"],
     "versionPolicy.specific.versions": [3, 4, 5],
     "versionLabels": {"stable": 4},
+    "rollout.comparison.maxRelativeDifference": "0.5",
+    "rollout.strategy": "InPlace",
 }
 """Where the rule for the type gives nothing valid."""
 
@@ -141,20 +144,29 @@ def find(holder: Any, path: str) -> tuple[dict[str, Any], str]:
     return find(holder[first], rest)
 
 
-def planned(body: dict[str, Any]) -> plan.Plan:
-    """Return the plan for a TFModel of which nothing exists yet."""
-    return plan.make_plan(spec.parse(copy.deepcopy(body)), PLATFORM, Live(), NOW)
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What follows from a spec: objects now, and what is done when a version comes."""
+
+    plan: plan.Plan
+    rollout: rollout_spec.Rollout
 
 
-def differences(before: plan.Plan, after: plan.Plan) -> set[str]:
-    """Name the objects in which two plans differ; ``pods`` is the Deployment's template, ``Deployment`` the rest of it."""
+def planned(body: dict[str, Any]) -> Planned:
+    """Return what follows from a TFModel of which nothing exists yet."""
+    model = spec.parse(copy.deepcopy(body))
+    return Planned(plan.make_plan(model, PLATFORM, Live(), NOW), progress.desired(model).rollout)
+
+
+def differences(before: Planned, after: Planned) -> set[str]:
+    """Name what differs: objects, of which ``pods`` is the Deployment's template and ``Deployment`` the rest; ``rollout``."""
     old, new = _parts(before), _parts(after)
     return {name for name in old | new if old.get(name) != new.get(name)}
 
 
-def _parts(made: plan.Plan) -> dict[str, Any]:
-    parts = {}
-    for manifest in copy.deepcopy(made.objects):
+def _parts(made: Planned) -> dict[str, Any]:
+    parts: dict[str, Any] = {"rollout": made.rollout}
+    for manifest in copy.deepcopy(made.plan.objects):
         headless = manifest["spec"].get("clusterIP") == "None" if manifest["kind"] == "Service" else False
         parts["Service NAME-headless" if headless else manifest["kind"]] = manifest
     parts["pods"] = parts["Deployment"]["spec"].pop("template")

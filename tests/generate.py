@@ -48,20 +48,25 @@ def crds() -> dict[Path, bytes]:
 
 def state_schema() -> dict[Path, bytes]:
     """Write what an agent says at /v1/state as a JSON schema."""
-    types = {"int": {"type": "integer"}, "str": {"type": "string"}, "bool": {"type": "boolean"}}
+    types = {"int": {"type": "integer"}, "str": {"type": "string"}, "bool": {"type": "boolean"}, "float": {"type": "number"}}
+
+    def plain(value: object) -> object:
+        return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
 
     def of(kind: type) -> dict[str, object]:
         members: dict[str, object] = {}
         required: list[str] = []
         for field in dataclasses.fields(kind):  # type: ignore[arg-type]
             name = str(field.type)
-            inner = name.removeprefix("tuple[").removesuffix(", ...]")
-            item = types.get(inner) or of({"ModelState": state.ModelState, "VersionState": state.VersionState}[inner])
-            members[field.name] = {"type": "array", "items": item} if inner != name else dict(item)
+            inner = name.removeprefix("tuple[").removesuffix(", ...]").removesuffix(" | None")
+            item = types.get(inner) or of(getattr(state, inner))
+            if name.endswith(" | None"):
+                item = {"anyOf": [item, {"type": "null"}]}
+            members[field.name] = {"type": "array", "items": item} if name.startswith("tuple[") else dict(item)
             if field.default is dataclasses.MISSING:
                 required.append(field.name)
             else:
-                members[field.name]["default"] = field.default  # type: ignore[index]
+                members[field.name]["default"] = plain(field.default)  # type: ignore[index]
         return {"type": "object", "properties": members, "required": sorted(required)}
 
     schema = of(state.AgentState)

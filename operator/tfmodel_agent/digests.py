@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tfmodel_serving import digest, model_config, saved_model
@@ -46,14 +46,16 @@ class Digests:
         known = self._known.get((name, version))
         return known.value if known is not None and known.fingerprint == fingerprint else ""
 
-    def want(self, model: model_config.Model, looks: Mapping[int, saved_model.Look]) -> None:
-        """Have the digests made of those versions of ``model`` that its policy asks for."""
-        verified = sorted((v for v, look in looks.items() if look.finding.verdict is saved_model.Verdict.VERIFIED), reverse=True)
+    def want(self, model: model_config.Model, looks: Mapping[int, saved_model.Look], watched: Collection[int] = ()) -> None:
+        """Have the digests made of those versions of ``model`` that its policy asks for, and of those that are watched."""
+        every = sorted((v for v, look in looks.items() if look.finding.verdict is saved_model.Verdict.VERIFIED), reverse=True)
+        verified = every
         match model.version_policy:
             case model_config.Latest(num_versions):
-                verified = verified[:num_versions]
+                verified = every[:num_versions]
             case model_config.Specific(named):
-                verified = [version for version in verified if version in named]
+                verified = [version for version in every if version in named]
+        verified += [version for version in every if version in watched and version not in verified]
         for key in [key for key in self._known if key[0] == model.name and key[1] not in looks]:
             del self._known[key]
         now = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 RETRY_SECONDS = (10.0, 30.0, 120.0, 600.0)
 """Waits before a version that failed is tried again; after the last one it stays out until its files change."""
@@ -36,3 +36,9 @@ def with_failed(failures: Failures, key: Key, message: str, fingerprint: object,
     before = failures.get(key)
     count = before.count + 1 if before is not None and before.fingerprint == fingerprint else 1
     return {**failures, key: Failure(message, now, count, fingerprint)}
+
+
+def forgiven(failures: Failures, keys: Iterable[Key]) -> Failures:
+    """Return ``failures`` with those of ``keys`` as if they were of other files: each may be tried again, and counts anew."""
+    asked = {key: dataclasses.replace(failures[key], fingerprint="asked anew") for key in set(keys) & set(failures)}
+    return {**failures, **asked}

@@ -7,7 +7,7 @@ is what makes its answers readable.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tfmodel_agent import crashes as blaming
 from tfmodel_agent import failures as failed
@@ -169,6 +169,13 @@ def broken(history: History, now: float) -> History:
     if not history.pushed:
         return doubted(history, now)
     return dataclasses.replace(history, in_flight_since=now, orphaned=frozenset(history.pushed), is_broken=True)
+
+
+def asked_anew(history: History, versions: Iterable[Key]) -> History:
+    """The config names ``versions`` that it didn't name before: how they failed then holds nobody up now."""
+    asked = frozenset(versions)
+    crashes = {key: crash for key, crash in history.crashes.items() if key not in asked}
+    return dataclasses.replace(history, failures=failed.forgiven(history.failures, asked), crashes=crashes)
 
 
 def suspected(history: History, reason: str) -> History:

@@ -151,6 +151,8 @@ class Agent:
         self._config_message = ""
         if found != self._mounted:
             log.info("Mounted config changed", extra={"hash": found.hash, "models": [model.name for model in found.models]})
+            if self._mounted.hash:  # what an earlier agent was asked for isn't known: nothing is new then
+                self._history = memory.asked_anew(self._history, found.named - self._mounted.named)
             self._mounted = found
             self._is_config_new = True
 

@@ -22,6 +22,13 @@ class Mounted:
     settings: Mapping[str, agent_config.ModelSettings] = dataclasses.field(default_factory=dict)
     readiness: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL
 
+    @property
+    def named(self) -> frozenset[tuple[str, int]]:
+        """Model and version of all versions that are asked for by number."""
+        policies = ((model.name, model.version_policy) for model in self.models)
+        named = ((name, policy.versions) for name, policy in policies if isinstance(policy, model_config.Specific))
+        return frozenset((name, version) for name, versions in named for version in versions)
+
 
 def mark(directory: Path) -> object:
     """Return a value that changes when the files do; costs a stat of each."""

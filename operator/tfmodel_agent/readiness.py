@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from tfmodel_agent import history as memory
 from tfmodel_agent import steps, trials
-from tfmodel_serving import agent_config
+from tfmodel_serving import agent_config, model_config
 
 FIRST_LOOKS_SECONDS = 5.0
 """How long a pod that has just started waits for verdicts on files: two looks, and a slow volume."""
@@ -31,7 +31,10 @@ def is_ready(
         return False
     if readiness is agent_config.Readiness.PER_MODEL:
         return history.is_fed
-    return all(is_available(one.model.name, seen) for one in wanted)
+    public = _public(wanted)
+    return all(is_available(one.model.name, seen) for one in public) and (
+        history.is_fed or all(_is_labelled(one, seen, history) for one in public)
+    )
 
 
 def is_available(name: str, seen: memory.Seen) -> bool:
@@ -45,13 +48,27 @@ def is_fed(wanted: Sequence[steps.Wanted], seen: memory.Seen, history: memory.Hi
         return history.is_fed
     if history.was_fed and now - history.began_at > REFEED_SECONDS:
         return True
-    return not any(_is_awaited(one, seen, history, now) for one in wanted)
+    return not any(_is_awaited(one, seen, history, now) for one in _public(wanted))
+
+
+def _public(wanted: Iterable[steps.Wanted]) -> list[steps.Wanted]:
+    """Return those that clients are sent to: nobody is, under the private name of a candidate."""
+    return [one for one in wanted if not model_config.is_candidate_name(one.model.name)]
+
+
+def _is_labelled(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> bool:
+    """Tell whether clients can use every label whose version is loaded: a pod that starts gets none before."""
+    if history.pushed is None:
+        return True  # what labels there are isn't known
+    placed = history.pushed[wanted.model.name].labels if wanted.model.name in history.pushed else {}
+    labels = wanted.model.version_labels.items()
+    return all(label in placed for label, version in labels if seen.state(wanted.model.name, version) == "AVAILABLE")
 
 
 def _is_awaited(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> bool:
     name = wanted.model.name
     if is_available(name, seen):
-        return False
+        return not _is_labelled(wanted, seen, history)
     if history.was_fed:
         return any(served == name and not trials.is_barred((served, version), history) for served, version in history.served)
     targets = steps.wanted_versions(wanted, seen, history, now)

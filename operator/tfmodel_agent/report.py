@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfmodel_agent import failures, readiness, steps, trials
 from tfmodel_agent import history as memory
-from tfmodel_agent import readiness, steps, trials
 from tfmodel_serving import agent_config, model_config, problems, saved_model
 from tfmodel_serving.state import (
+    LOAD_FAILED,
     MAX_NAMES,
     MAX_WARNINGS,
     MESSAGE_CHARACTERS,
@@ -58,7 +59,7 @@ def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now
     if isinstance(wanted.model.version_policy, model_config.Specific):
         targets = frozenset(wanted.model.version_policy.versions)
     served = seen.models.get(name, {})
-    in_use = targets | {v for v, found in served.items() if found.state in memory.LIVE}
+    in_use = targets | wanted.watched | {v for v, found in served.items() if found.state in memory.LIVE}
     failed = {v for v, found in served.items() if found.state == "END" and found.code}
     others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(0, MAX_VERSIONS - len(in_use))]
     return ModelState(
@@ -81,8 +82,8 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
     elif against := trials.describe((name, version), history):
         message, reason = against, problems.Reason.MODEL_LOAD_FAILED
-    elif (failure := history.failures.get((name, version))) and not message:
-        message, reason = f"failed to load: {failure.message}", problems.Reason.MODEL_LOAD_FAILED
+    elif (failure := history.failures.get((name, version))) and not message and _is_of(failure, wanted, version):
+        message, reason = f"{LOAD_FAILED}{failure.message}", problems.Reason.MODEL_LOAD_FAILED
     return VersionState(
         version=version,
         verdict=verdict,
@@ -90,6 +91,7 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         wanted=is_target,
         message=clean(message),
         reason=reason.value,
+        labels=_labels(name, version, history),
         digest=finding.digest,
         size_bytes=finding.size_bytes,
         signatures=clean_all(finding.signatures, MAX_NAMES, NAME_CHARACTERS),
@@ -97,3 +99,13 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         warnings=clean_all(warnings, MAX_WARNINGS, MESSAGE_CHARACTERS),
         crashes=crash.alone if (crash := history.crashes.get((name, version))) else 0,
     )
+
+
+def _is_of(failure: failures.Failure, wanted: steps.Wanted, version: int) -> bool:
+    """Tell whether what failed are the files that are there now, and the config hasn't asked for them anew since."""
+    return failure.fingerprint == wanted.fingerprints.get(version)
+
+
+def _labels(name: str, version: int, history: memory.History) -> tuple[str, ...]:
+    served = (history.pushed or {}).get(name)
+    return tuple(sorted(label for label, labelled in served.labels.items() if labelled == version)) if served else ()

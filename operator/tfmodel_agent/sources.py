@@ -46,6 +46,7 @@ class _Task:
     before: Mapping[int, saved_model.Look]
     strictness: saved_model.Settings
     rest_seconds: float
+    watched: tuple[int, ...]
 
 
 class Sources:
@@ -87,9 +88,10 @@ class Sources:
         """Tell what the looks have found so far."""
         self._take_in({model.name: model.base_path for model in models})
         for name, known in self._known.items():
-            if settings.get(name, _DEFAULT).digests and not known.wanted.source_message:
-                self._digests.want(known.wanted.model, known.looks)
-        return tuple(self._wanted(model) for model in models)
+            asked = settings.get(name, _DEFAULT)
+            if asked.digests and not known.wanted.source_message:
+                self._digests.want(known.wanted.model, known.looks, asked.watched)
+        return tuple(self._wanted(model, settings.get(model.name, _DEFAULT).watched) for model in models)
 
     def directory(self, name: str, version: int) -> str | None:
         """Return the path of a version's directory, or None if it isn't known."""
@@ -105,7 +107,7 @@ class Sources:
     def _task(self, model: model_config.Model, settings: agent_config.ModelSettings, rest_seconds: float) -> _Task:
         known = self._known.get(model.name)
         before = known.looks if known is not None and known.wanted.model.base_path == model.base_path else {}
-        return _Task(model, before, saved_model.Settings(warmup_rules(settings)), rest_seconds)
+        return _Task(model, before, saved_model.Settings(warmup_rules(settings)), rest_seconds, settings.watched)
 
     def _start(self, tasks: Iterable[_Task]) -> list[asyncio.Future[None]]:
         """Begin to look at every volume that nobody is looking at."""
@@ -127,7 +129,7 @@ class Sources:
                 self._known[found.wanted.model.name] = found
         self._known = {name: known for name, known in self._known.items() if name in base_paths}
 
-    def _wanted(self, model: model_config.Model) -> steps.Wanted:
+    def _wanted(self, model: model_config.Model, watched: tuple[int, ...]) -> steps.Wanted:
         """Return what is known of ``model``, as its entry in the config is now."""
         known = self._known.get(model.name)
         if known is None or known.wanted.model.base_path != model.base_path:
@@ -138,7 +140,7 @@ class Sources:
             version: dataclasses.replace(finding, digest=self._digests.get(model.name, version, wanted.fingerprints[version]))
             for version, finding in wanted.findings.items()
         }
-        return dataclasses.replace(wanted, model=model, findings=findings)
+        return dataclasses.replace(wanted, model=model, findings=findings, watched=frozenset(watched))
 
 
 def warmup_rules(settings: agent_config.ModelSettings) -> warmup.Rules:
@@ -155,7 +157,7 @@ def _look_at(tasks: Iterable[_Task], found: Callable[[_Known], None]) -> None:
     """Make all looks; what an unreadable source held before isn't known any more."""
     for task in tasks:
         try:
-            looks = saved_model.look(task.model, task.before, task.strictness, time.monotonic(), task.rest_seconds)
+            looks = saved_model.look(task.model, task.before, task.strictness, time.monotonic(), task.rest_seconds, task.watched)
         except versions.SourceUnavailable as error:
             found(_Known(steps.Wanted(task.model, source_message=str(error)), task.before))
             continue

@@ -34,12 +34,14 @@ class Wanted:
     Args:
         findings: Verdict by version, of every version on the volume.
         source_message: Why the base path can't be read; ``""`` if it can.
+        watched: Versions to be told of whether or not they are in use.
     """
 
     model: model_config.Model
     findings: Mapping[int, saved_model.Finding] = dataclasses.field(default_factory=dict)
     fingerprints: Mapping[int, object] = dataclasses.field(default_factory=dict)
     source_message: str = ""
+    watched: frozenset[int] = frozenset()
 
     @property
     def verified(self) -> frozenset[int]:

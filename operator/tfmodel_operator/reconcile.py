@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 import time
@@ -51,37 +52,71 @@ async def reconcile(key: Key, world: World) -> float | None:
         return await publish.publish(body, _invalid(body, error, key, world), key, world)
     except Vanished:
         return 0.0
+    if desired is None:
+        return pace.MOVING_SECONDS  # the first word of each agent brings us back
     again = await _report(desired, body, key, world)
-    return min(again, desired.again_in_seconds or again)
+    return min(again, max(0.0, world.memory(key).until - time.monotonic()))
 
 
 async def _report(desired: Desired, body: Body, key: Key, world: World) -> float:
     """Have status say what is so; return the seconds until the next look."""
-    seen = await _observe(desired, key, world)
+    await _touch(desired, key, world)
     if world.agents.pending(key):
-        return pace.MOVING_SECONDS  # the first word of each agent brings us back
+        return pace.MOVING_SECONDS
     memory, before = world.memory(key), body.get("status", {})
+    seen = observe.observe(
+        desired.model,
+        world.store.children(key).deployment,
+        desired.said,
+        config_hash=desired.config_hash,
+        config_problem=desired.problem,
+        rollout=desired.progress.rollout,
+    )
     if memory.judged is not None and memory.judged[0] == seen and memory.judged[1] is before:
         return pace.next_look(before)
-    status = statuses.status(seen, before, service.endpoints(desired.model), world.now())
+    endpoints = service.endpoints(desired.model, desired.progress.step.config)
+    status = statuses.status(seen, before, endpoints, world.now())
     if status == before:
         memory.judged = seen, before
     return await publish.publish(body, status, key, world)
 
 
-async def _bring_about(body: Body, key: Key, world: World) -> Desired:
-    """Make the objects that follow from spec be as they should, unless nothing has changed since they were.
+async def _bring_about(body: Body, key: Key, world: World) -> Desired | None:
+    """Make the objects that follow from spec and from what the pods say be as they should, unless that has been done.
+
+    Returns:
+        None: Agents have not been heard yet, and what was decided before is not known: nothing is to be decided now.
 
     Raises:
         spec.InvalidSpec, model_config.InvalidModelConfig: Nothing follows from it.
         Vanished: See there.
     """
+    memory, children, said = world.memory(key), world.store.children(key), _said(key, world)
+    if memory.desired is None and children.deployment is not None and world.agents.pending(key):
+        return None
+    before = memory.desired if memory.holds(world.store.edition(key), time.monotonic()) else None
+    if before and before.follows_from(children) and (found := _unmoved(before, said, key, world)):
+        memory.desired = found
+        return found
+    return await _carry_out(body, said, key, world)
+
+
+def _unmoved(before: Desired, said: tuple[facts.PodFacts, ...], key: Key, world: World) -> Desired | None:
+    """Return what follows now that the pods say this, if nothing has to be written for it, or None."""
+    if said == before.said:
+        return before
+    found = plans.look(before.model, world.store.children(key), said, before.template_hash, _now())
+    if found.publication != before.progress.publication:
+        return None
+    return dataclasses.replace(before, progress=found, said=said)
+
+
+async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, world: World) -> Desired:
+    """Plan anew and apply the plan."""
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
-    if memory.desired and memory.holds(world.store.edition(key), now) and memory.desired.follows_from(children):
-        return memory.desired
     edition, memory.desired = world.store.edition(key), None
     model = spec.parse(body)
-    plan = plans.make_plan(model, world.platform, children, datetime.datetime.now(datetime.UTC))
+    plan = plans.make_plan(model, world.platform, children, _now(), said)
     if (
         body.get("status", {}).get("conditions")
         and world.applier.missing(plan.objects)
@@ -89,20 +124,25 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired:
     ):
         raise Vanished
     in_place, problem = await _apply(plan, key, world)
+    said, progress = _said(key, world), plan.progress
     if in_place and world.store.model(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
+        progress = plans.look(model, children, said, plan.template_hash, _now())
     pods = children.pods if plan.depends_on_pods else None
-    memory.desired = Desired(model, plan.config_hash, plan.again_in_seconds, pods, problem)
-    memory.edition = edition
+    found = Desired(
+        model, progress, plan.config_hash, plan.touches, plan.template_hash, plan.again_in_seconds, pods, said, problem
+    )
+    goes_on = progress.publication != plan.progress.publication
+    memory.desired, memory.edition = found, edition
     steady = pace.STALLED_SECONDS if problem else pace.STEADY_SECONDS
-    memory.until = now + min(steady, plan.again_in_seconds or steady)
-    return memory.desired
+    memory.until = now if goes_on else now + min(steady, plan.again_in_seconds or steady)
+    return found
 
 
 async def _apply(plan: plans.Plan, key: Key, world: World) -> tuple[bool, Finding | None]:
     """Apply the whole plan; return whether it is in place, and why it can't be, if that is for somebody to mend."""
     try:
-        return await world.applier.apply(plan.objects, key), None
+        return await world.applier.apply(plan.objects, key, plan.kept), None
     except errors.Rejected as error:
         return False, Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
     except errors.ForeignObject as error:
@@ -111,18 +151,9 @@ async def _apply(plan: plans.Plan, key: Key, world: World) -> tuple[bool, Findin
         return False, Finding("False", Reason.WAITING_FOR_PODS, str(error))
 
 
-async def _observe(desired: Desired, key: Key, world: World) -> facts.Facts:
-    pods = _pods(key, world)
-    if desired.problem is None:
-        await _touch(pods, desired.config_hash, world)
-    return observe.observe(
-        desired.model,
-        world.store.children(key).deployment,
-        pods,
-        world.agents.report,
-        config_hash=desired.config_hash,
-        config_problem=desired.problem,
-    )
+def _said(key: Key, world: World) -> tuple[facts.PodFacts, ...]:
+    """Return what is known of the pods of the server."""
+    return observe.pod_facts(world.store.children(key).deployment, _pods(key, world), world.agents.report)
 
 
 def _pods(key: Key, world: World) -> tuple[Body, ...]:
@@ -133,16 +164,20 @@ def _pods(key: Key, world: World) -> tuple[Body, ...]:
     return pods
 
 
-async def _touch(pods: tuple[Body, ...], config_hash: str, world: World) -> None:
+async def _touch(desired: Desired, key: Key, world: World) -> None:
     """Annotate pods whose agent has an older config, which makes the kubelet bring them the new one at once."""
-    for pod in pods:
+    if desired.problem is not None or not desired.touches or not desired.config_hash:
+        return
+    for pod in _pods(key, world):
         metadata, report = pod["metadata"], world.agents.report(pod["metadata"]["uid"])
-        touched = metadata.get("annotations", {}).get(labels.CONFIG_HASH) == config_hash
-        if touched or report.state is None or report.state.config_hash == config_hash:
+        annotations = metadata.get("annotations", {})
+        touched = annotations.get(labels.CONFIG_HASH) == desired.config_hash or labels.CONFIG in annotations
+        if touched or report.state is None or report.state.config_hash == desired.config_hash:
             continue
         # The UID makes it a conflict, not a new pod, when the pod has gone meanwhile.
-        identity = {key: metadata[key] for key in ("name", "namespace", "uid")}
-        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, "annotations": {labels.CONFIG_HASH: config_hash}}}
+        identity = {name: metadata[name] for name in ("name", "namespace", "uid")}
+        changed = {labels.CONFIG_HASH: desired.config_hash}
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, "annotations": changed}}
         try:
             world.store.upsert(kinds.POD.name, await world.client.apply(manifest), ours=True)
         except (errors.Conflict, errors.NotFound, errors.Rejected) as error:
@@ -151,10 +186,14 @@ async def _touch(pods: tuple[Body, ...], config_hash: str, world: World) -> None
             )
 
 
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
 def _invalid(body: Body, error: Exception, key: Key, world: World) -> dict[str, Any]:
     too_large = isinstance(error, model_config.ModelConfigTooLarge)
     finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
-    pods = observe.pod_facts(world.store.children(key).deployment, _pods(key, world), world.agents.report)
+    pods = _said(key, world)
     name = str(body.get("spec", {}).get("modelName", key[1]))
     generation = body["metadata"]["generation"]
     return statuses.invalid(body.get("status", {}), finding, generation, world.now(), pods=pods, model_name=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 from tfmodel_operator import applying, placing, publish
 from tfmodel_operator.api import facts, kinds, labels, spec
@@ -15,7 +16,7 @@ from tfmodel_operator.observe import shared as observed
 from tfmodel_operator.plan import moves, service
 from tfmodel_operator.status import joined as statuses
 from tfmodel_operator.status import pace
-from tfmodel_operator.world import World
+from tfmodel_operator.world import Shared, World
 
 
 async def reconcile(model: spec.TFModel, body: Body, key: Key, world: World) -> float:
@@ -40,19 +41,24 @@ async def reconcile(model: spec.TFModel, body: Body, key: Key, world: World) -> 
     if is_placed_anew:
         world.memory(key).written = float("-inf")  # the server takes it in once status says so
     seen, home = _facts(model, shared, target, problem, world)
-    status = statuses.of_joined(seen, home, server, body.get("status", {}), service.endpoints(model), world.now())
+    status = statuses.of_joined(seen, home, server, body.get("status", {}), _endpoints(model, shared), world.now())
     seconds = await publish.publish(body, status, key, world)
     if is_placed_anew:
         world.tell(target)
     return min(seconds, again or seconds)
 
 
-def _is_judged(model: spec.TFModel, shared: facts.Shared | None) -> bool:
+def _endpoints(model: spec.TFModel, shared: Shared | None) -> dict[str, Any]:
+    progress = shared.steps.get(model.name) if shared is not None else None
+    return service.endpoints(model, progress.step.config if progress is not None else None)
+
+
+def _is_judged(model: spec.TFModel, shared: Shared | None) -> bool:
     """Tell whether the last pass over the server was about this model as it is now."""
     return shared is not None and shared.members.get(model.name) == model
 
 
-async def _serve(model: spec.TFModel, body: Body, shared: facts.Shared, target: Key, world: World) -> float | None:
+async def _serve(model: spec.TFModel, body: Body, shared: Shared, target: Key, world: World) -> float | None:
     """Have the Service point where the model answers; return the seconds until it may be otherwise; 0: the model is gone."""
     key, now = (model.namespace, model.name), datetime.datetime.now(datetime.UTC)
     live = live_service(key, world)
@@ -112,19 +118,20 @@ def pods_on(model: spec.TFModel, server: str, world: World) -> tuple[facts.PodFa
 
 
 def _facts(
-    model: spec.TFModel, shared: facts.Shared | None, target: Key, problem: Finding | None, world: World
+    model: spec.TFModel, shared: Shared | None, target: Key, problem: Finding | None, world: World
 ) -> tuple[facts.Facts, tuple[facts.PodFacts, ...]]:
     """Return what is known of a model on the server it asks for, and the pods that clients get to."""
     home = pods_on(model, moves.points_to(live_service((model.namespace, model.name), world)), world)
     there = pods_on(model, target[1], world)
     if problem is None and shared is None:
         problem = Finding("False", Reason.MODEL_LOADING, f"TFModelServer {labels.object_name(target[1])} is about to take it in")
+    progress = shared.steps.get(model.name) if shared is not None and problem is None else None
     seen = facts.Facts(
         model=model,
         config_hash=shared.seen.config_hash if shared is not None else "",
         config_problem=problem or (shared.seen.config_problem if shared is not None else None),
         deployment=shared.seen.deployment if shared is not None else facts.DeploymentFacts(),
         pods=statuses.serving(there or home),
-        labels=model.version_labels,
+        rollout=progress.rollout if progress is not None else facts.Rollout(),
     )
     return seen, home

@@ -6,8 +6,7 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from tfmodel_operator import applying, publish
 from tfmodel_operator.api import facts, kinds, labels, spec
@@ -17,11 +16,12 @@ from tfmodel_operator.cluster import errors, existence, store
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.observe import shared as observed
-from tfmodel_operator.plan import join, moves, packing
+from tfmodel_operator.plan import configmap, join, moves, packing
 from tfmodel_operator.plan import shared as plans
+from tfmodel_operator.plan.progress import Progress
 from tfmodel_operator.status import pace
 from tfmodel_operator.status import server as statuses
-from tfmodel_operator.world import SharedDesired, World
+from tfmodel_operator.world import Pods, Shared, SharedDesired, World
 from tfmodel_serving import model_config
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ async def reconcile(key: Key, world: World) -> float | None:
     try:
         server = spec.parse_server(body)
         asking, again = _asking(server, key, world)
-        desired = await _bring_about(server, asking, body, key, world)
+        desired = await _bring_about(server, tuple(asking), body, key, world)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
         finding = Finding("False", Reason.INVALID_SPEC, str(error))
         world.invalid[key] = dataclasses.replace(finding, message=f"TFModelServer {body['metadata']['name']}: {error}")
@@ -54,9 +54,9 @@ async def reconcile(key: Key, world: World) -> float | None:
         status = statuses.invalid(body.get("status", {}), finding, body["metadata"]["generation"], world.now())
         return await publish.publish(body, status, key, world)
     if desired is None:
-        return 0.0
+        return pace.MOVING_SECONDS  # the first word of each agent brings us back, or the watch tells
     world.invalid.pop(key, None)
-    return min(await _report(server, desired, body, key, world), again, desired.again_in_seconds or pace.STEADY_SECONDS)
+    return min(await _report(server, desired, body, key, world), again, max(0.0, world.memory(key).until - time.monotonic()))
 
 
 def _asking(server: spec.ModelServer, key: Key, world: World) -> tuple[list[spec.TFModel], float]:
@@ -92,36 +92,90 @@ def _parsed(body: Body) -> spec.TFModel | None:
 
 
 async def _bring_about(
-    server: spec.ModelServer, asking: Iterable[spec.TFModel], body: Body, key: Key, world: World
+    server: spec.ModelServer, asking: tuple[spec.TFModel, ...], body: Body, key: Key, world: World
 ) -> SharedDesired | None:
-    """Make the objects be as they should, unless nothing has changed since they were; None: the server is gone.
+    """Make the objects be as they should, unless nothing has changed since they were.
+
+    Returns:
+        None: Agents have not been heard yet, and what was decided before is not known; or the server is gone.
 
     Raises:
         model_config.InvalidModelConfig: No config can be published.
     """
-    memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
-    pods = children.pods
-    asking = tuple(asking)
+    memory, children = world.memory(key), world.store.children(key)
+    if memory.shared is None and children.deployment is not None and world.agents.pending(key):
+        return None
     sizes = observed.sizes(_facts(key, world)) if server.memory_budget_bytes is not None else {}
-    known = memory.shared
-    if known is not None and memory.holds(world.store.edition(key), now) and known.holds(asking, sizes, pods):
-        return known
+    known = memory.shared if memory.holds(world.store.edition(key), time.monotonic()) else None
+    if known is not None and known.holds(asking, sizes, children.pods) and (found := _unmoved(known, key, world)):
+        memory.shared = found
+        return found
+    return await _carry_out(server, asking, sizes, body, key, world)
+
+
+def _unmoved(known: SharedDesired, key: Key, world: World) -> SharedDesired | None:
+    """Return what follows now that the pods say this, if nothing has to be written for it, or None."""
+    members = known.joined.members
+    said = _said(known.config_hash, members, key, world)
+    moved = {name: model for name, model in members.items() if said[name] != known.said[name]}
+    steps = _steps(known.server, moved, said, key, world)
+    if any(step.publication != known.steps[name].publication for name, step in steps.items()):
+        return None
+    return dataclasses.replace(known, steps={**known.steps, **steps}, said=said)
+
+
+def _said(config_hash: str, members: Mapping[str, spec.TFModel], key: Key, world: World) -> Pods:
+    return observed.by_model(_facts(key, world), members, config_hash, world.memory(key).knows_config(config_hash))
+
+
+def _steps(
+    server: spec.ModelServer, members: Mapping[str, spec.TFModel], said: Pods, key: Key, world: World
+) -> dict[str, Progress]:
+    """Return the next step of each of these members."""
+    if not members:
+        return {}
+    published, deployment, now = _configmap(key, world), world.store.children(key).deployment, datetime.datetime.now(datetime.UTC)
+    content = configmap.read(published)
+    return {name: plans.step(server, model, published, content, deployment, said[name], now) for name, model in members.items()}
+
+
+async def _carry_out(
+    server: spec.ModelServer, asking: tuple[spec.TFModel, ...], sizes: Mapping[str, int], body: Body, key: Key, world: World
+) -> SharedDesired | None:
+    """Plan anew and apply the plan; None: the server is gone."""
+    memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
     edition, memory.shared = world.store.edition(key), None
-    joined = join.join(server, asking, join.incumbents(_configmap(key, world)), sizes)
+    published = _configmap(key, world)
+    joined = join.join(server, asking, join.incumbents(published), sizes)
+    content = configmap.read(published)
+    before = content.hash if content is not None else ""
+    if content is not None and before not in memory.configs:
+        named = {name: configmap.share_of(content, model.model_name) for name, model in joined.members.items()}
+        memory.remember_config(before, named)
+    steps = _steps(server, joined.members, _said(before, joined.members, key, world), key, world)
     absent = await _absent(server, joined.members, children.deployment, world)
-    plan = plans.make_plan(server, joined.members, absent, world.platform, children, datetime.datetime.now(datetime.UTC))
+    pods = children.pods
+    plan = plans.make_plan(
+        server, joined.members, steps, published, absent, world.platform, children, datetime.datetime.now(datetime.UTC)
+    )
     if (
         body.get("status", {}).get("conditions")
         and world.applier.missing(plan.objects)
         and not await existence.exists(body, world.client, world.store)
     ):
         return None
+    memory.remember_config(plan.config_hash, plan.shares)
     in_place, problem = await applying.apply(plan.objects, key, world)
+    said, goes_on = _said(plan.config_hash, joined.members, key, world), False
     if in_place and world.store.owner(key) is body:
-        edition = world.store.edition(key)
+        edition = world.store.edition(key)  # what has changed meanwhile is what we changed
+        after = _steps(server, joined.members, said, key, world)
+        goes_on = any(step.publication != steps[name].publication for name, step in after.items())
+        steps = after
     memory.edition = edition
     steady = pace.STALLED_SECONDS if problem or absent else pace.STEADY_SECONDS
-    memory.until = now + min(steady, plan.again_in_seconds or steady)
+    again = 0.0 if goes_on else min(steady, plan.again_in_seconds or steady)
+    memory.until = now + again
     memory.shared = SharedDesired(
         server=server,
         asking=asking,
@@ -129,17 +183,14 @@ async def _bring_about(
         pods=pods if plan.depends_on_pods else None,
         joined=joined,
         absent=frozenset(absent),
+        steps=steps,
+        said=said,
         config_hash=plan.config_hash,
-        config_bytes=sum(len(text.encode()) for text in _texts(plan.objects[0])),
-        again_in_seconds=min(steady, plan.again_in_seconds or steady),
+        config_bytes=plan.config_bytes,
+        again_in_seconds=again,
         problem=problem,
     )
-    memory.remember_config(plan.config_hash, joined.members)
     return memory.shared
-
-
-def _texts(configmap: Mapping[str, Any]) -> tuple[str, ...]:
-    return configmap["data"]["models.config"], configmap["data"]["agent.json"]
 
 
 def _configmap(key: Key, world: World) -> Body | None:
@@ -166,15 +217,16 @@ def _facts(key: Key, world: World) -> tuple[facts.PodFacts, ...]:
 
 
 def _pods(key: Key, world: World) -> tuple[Body, ...]:
-    """Return the pods of the server that are not on their way out."""
+    """Return the pods of the server that are not on their way out, whose agents are followed from now on."""
     found, name = world.store.children(key).pods, labels.object_name(key[1])
-    return tuple(pod for pod in found if workload.belongs_to(pod, name) and not workload.terminating(pod))
+    pods = tuple(pod for pod in found if workload.belongs_to(pod, name) and not workload.terminating(pod))
+    world.agents.follow(key, pods)
+    return pods
 
 
 async def _report(server: spec.ModelServer, desired: SharedDesired, body: Body, key: Key, world: World) -> float:
     """Mark the pods, let the models judge by what is so, and have status say it; return the seconds until the next look."""
     pods = _pods(key, world)
-    world.agents.follow(key, pods)
     seen = facts.ServerFacts(
         config_hash=desired.config_hash,
         config_problem=desired.problem,
@@ -182,12 +234,13 @@ async def _report(server: spec.ModelServer, desired: SharedDesired, body: Body, 
         pods=_facts(key, world),
     )
     members = desired.joined.members
-    sliced = observed.by_model(seen.pods, members, desired.config_hash, world.memory(key).knows_config(members))
-    await applying.mark(pods, desired.config_hash, members, sliced, world)
-    _tell_models(facts.Shared(server=server, members=members, refused=_refused(desired), seen=seen, pods=sliced), key, world)
+    said = _said(desired.config_hash, members, key, world)
+    await applying.mark(pods, desired.config_hash, members, said, world)
+    told = Shared(server=server, members=members, refused=_refused(desired), seen=seen, pods=said, steps=desired.steps)
+    _tell_models(told, key, world)
     if world.agents.pending(key):
         return pace.MOVING_SECONDS  # the first word of each agent brings us back
-    status = statuses.status(server, seen, _load(server, desired, seen, sliced), body.get("status", {}), world.now())
+    status = statuses.status(server, seen, _load(server, desired, seen, said), body.get("status", {}), world.now())
     return await publish.publish(body, status, key, world)
 
 
@@ -201,16 +254,14 @@ def _refused(desired: SharedDesired) -> dict[str, Finding]:
     return refused
 
 
-def _load(
-    server: spec.ModelServer, desired: SharedDesired, seen: facts.ServerFacts, sliced: Mapping[str, tuple[facts.PodFacts, ...]]
-) -> statuses.Load:
+def _load(server: spec.ModelServer, desired: SharedDesired, seen: facts.ServerFacts, said: Pods) -> statuses.Load:
     joined, budget = desired.joined, server.memory_budget_bytes
     sizes = observed.sizes(seen.pods)
     memory = {name: packing.estimate(model.memory_bytes, sizes.get(model.model_name)) for name, model in joined.members.items()}
     estimated = sum(size for size in memory.values() if size is not None)
     return statuses.Load(
         joined=len(joined.members),
-        loaded=sum(observed.answers(sliced[name], model.model_name)[1] for name, model in joined.members.items()),
+        loaded=sum(observed.answers(said[name], model.model_name)[1] for name, model in joined.members.items()),
         refused=len(joined.refused),
         config_bytes=desired.config_bytes,
         disk_bytes=observed.disk_bytes(seen.pods),
@@ -221,18 +272,16 @@ def _load(
     )
 
 
-def _tell_models(now: facts.Shared, key: Key, world: World) -> None:
+def _tell_models(now: Shared, key: Key, world: World) -> None:
     """Have those models looked at for which something is otherwise than after the last pass."""
     before, world.shared[key] = world.shared.get(key), now
     if before is None or before.server != now.server:
         for model in world.store.selecting(key[0]):
             world.tell(model)
-    deployment = before is None or before.seen.deployment != now.seen.deployment or before.server != now.server
+    anew = before is None or before.server != now.server
+    anew = anew or before is None or before.seen.deployment != now.seen.deployment
+    anew = anew or before is None or before.seen.config_problem != now.seen.config_problem
     for model in world.store.pointing(key):
         name = model[1]
-        if deployment or before is None or _about(name, before) != _about(name, now):
+        if anew or before is None or before.about(name) != now.about(name):
             world.tell(model)
-
-
-def _about(name: str, shared: facts.Shared) -> tuple[Any, ...]:
-    return shared.members.get(name), shared.refused.get(name), shared.pods.get(name), shared.seen.config_problem

@@ -16,8 +16,9 @@ from tfmodel_operator.cluster.client import ApiClient
 from tfmodel_operator.cluster.events import Recorder
 from tfmodel_operator.cluster.store import Body, Children, Store
 from tfmodel_operator.observe.agents import Agents
-from tfmodel_operator.plan import join
+from tfmodel_operator.plan import configmap, join
 from tfmodel_operator.plan.platform import Platform
+from tfmodel_operator.plan.progress import Progress
 
 CONFIGS = 8
 """Configs of a shared server that are remembered: agents are behind by one or two."""
@@ -28,21 +29,33 @@ class Desired:
     """What follows from a spec, once it has been brought about; its objects are not kept.
 
     Args:
+        progress: Of the rollout.
         config_hash: Of the published config.
+        touches: Pods whose agent has another one are to be told.
+        template_hash: Of the template that spec asks for.
         again_in_seconds: When time alone will change the plan; None: never.
-        pods: Those the plan was made from; None: it depends on none.
+        pods: Those the objects were made from; None: they depend on none.
+        said: What was known of the pods when the step was made.
         problem: Why it could not be brought about, if that is for somebody else to mend.
     """
 
     model: spec.TFModel
+    progress: Progress
     config_hash: str
+    touches: bool
+    template_hash: str
     again_in_seconds: float | None
     pods: tuple[Body, ...] | None
+    said: tuple[facts.PodFacts, ...]
     problem: Finding | None
 
     def follows_from(self, children: Children) -> bool:
-        """Tell whether the plan would be the same with these pods."""
+        """Tell whether the objects would be the same with these pods."""
         return self.pods is None or self.pods == children.pods
+
+
+Pods = Mapping[str, tuple[facts.PodFacts, ...]]
+"""The pods of a shared server by name of the TFModel; their agents say of that one model only."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +66,8 @@ class SharedDesired:
         asking, sizes: What it was made from.
         pods: Those the plan was made from; None: it depends on none.
         absent: Claims that don't exist.
+        steps: How far the rollout of each member is, by name of the TFModel.
+        said: What they were made from.
         config_bytes: Of what is published.
         again_in_seconds, problem: As for :class:`Desired`.
     """
@@ -63,6 +78,8 @@ class SharedDesired:
     pods: tuple[Body, ...] | None
     joined: join.Joined
     absent: frozenset[str]
+    steps: Mapping[str, Progress]
+    said: Pods
     config_hash: str
     config_bytes: int
     again_in_seconds: float | None
@@ -71,6 +88,29 @@ class SharedDesired:
     def holds(self, asking: tuple[spec.TFModel, ...], sizes: Mapping[str, int], pods: tuple[Body, ...]) -> bool:
         """Tell whether the plan would be the same with these."""
         return self.asking == asking and self.sizes == sizes and self.pods in (None, pods)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """A shared server, as its models judge by it.
+
+    Args:
+        members: Who is in its config, by name of the TFModel.
+        refused: Who can't be, and why.
+        seen: The server as a whole.
+        steps: How far the rollout of each member is.
+    """
+
+    server: spec.ModelServer
+    members: Mapping[str, spec.TFModel]
+    refused: Mapping[str, Finding]
+    seen: facts.ServerFacts
+    pods: Pods
+    steps: Mapping[str, Progress]
+
+    def about(self, name: str) -> tuple[Any, ...]:
+        """Return all that one TFModel judges by, apart from the server as a whole."""
+        return self.members.get(name), self.refused.get(name), self.pods.get(name), self.steps.get(name)
 
 
 @dataclasses.dataclass(slots=True)
@@ -83,7 +123,7 @@ class Memory:
         judged: Facts and stored status from which no other status followed.
         written: Monotonic seconds of the last write of status; at first, of the first pass.
         kept: A status that was written and what the API server made of it, if that is something else.
-        configs: Of a shared server: who was in the configs that were published last, by their hash.
+        configs: Of a shared server: what each model had in the configs that were published last, by their hash.
     """
 
     written: float
@@ -91,7 +131,7 @@ class Memory:
     until: float = 0.0
     desired: Desired | None = None
     shared: SharedDesired | None = None
-    configs: dict[str, Mapping[str, spec.TFModel]] = dataclasses.field(default_factory=dict)
+    configs: dict[str, Mapping[str, configmap.Share]] = dataclasses.field(default_factory=dict)
     judged: tuple[facts.Facts, Any] | None = None
     kept: tuple[Any, Any] | None = None
 
@@ -99,19 +139,22 @@ class Memory:
         """Tell whether ``desired`` is still what follows, as far as time and the store's edition tell."""
         return self.edition == edition and now < self.until
 
-    def remember_config(self, config_hash: str, members: Mapping[str, spec.TFModel]) -> None:
+    def remember_config(self, config_hash: str, shares: Mapping[str, configmap.Share]) -> None:
         """Note what a hash stands for."""
         self.configs.pop(config_hash, None)
-        self.configs[config_hash] = members
+        self.configs[config_hash] = shares
         for oldest in list(self.configs)[:-CONFIGS]:
             del self.configs[oldest]
 
-    def knows_config(self, members: Mapping[str, spec.TFModel]) -> Callable[[str, str], bool]:
-        """Return what tells whether the config of a hash has the present entry of a model, as far as is remembered."""
+    def knows_config(self, published: str) -> Callable[[str, str], bool]:
+        """Return what tells whether a model has in the config of a hash what it has in the published one, as far as is known."""
+        now = self.configs.get(published, {})
 
         def knows(config_hash: str, name: str) -> bool:
-            model, former = members[name], self.configs.get(config_hash, {}).get(name)
-            return former is model or (former is not None and former == model)
+            if config_hash == published:
+                return True
+            former = self.configs.get(config_hash, {}).get(name)
+            return former is not None and former == now.get(name)
 
         return knows
 
@@ -136,7 +179,7 @@ class World:
     platform: Platform
     busy: Callable[[], bool]
     tell: Callable[[Key], None] = lambda key: None
-    shared: dict[Key, facts.Shared] = dataclasses.field(default_factory=dict)
+    shared: dict[Key, Shared] = dataclasses.field(default_factory=dict)
     invalid: dict[Key, Finding] = dataclasses.field(default_factory=dict)
     memories: dict[Key, Memory] = dataclasses.field(default_factory=dict)
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tfmodel_serving import warmup
+from tfmodel_serving import model_config, warmup
 
 SCHEMA = 1
 
@@ -28,6 +28,14 @@ class Readiness(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Promoted:
+    """The version that clients get, by the name it is served under."""
+
+    model: str
+    version: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ModelSettings:
     """Settings of one model.
 
@@ -37,6 +45,8 @@ class ModelSettings:
         min_records: Warmup records wanted where the policy is Required.
         max_batch_size: The server's; 0 if it doesn't batch, or splits large batches.
         digests: Whether the content of the versions in use is hashed, which reads all of it once more.
+        watched: Versions that are looked at, hashed and told of as if they were in use.
+        compare_with: Of a candidate's entry, which names one `specific` version: what to compare its answers with.
     """
 
     source: str = ""
@@ -44,6 +54,8 @@ class ModelSettings:
     min_records: int = 0
     max_batch_size: int = 0
     digests: bool = True
+    compare_with: Promoted | None = None
+    watched: tuple[int, ...] = ()
 
 
 def content_hash(models_config: str, agent_json: str) -> str:
@@ -109,7 +121,20 @@ def _settings(name: str, fields: Any) -> ModelSettings:
         min_records=_natural(fields.get("min_records"), default.min_records),
         max_batch_size=_natural(fields.get("max_batch_size"), default.max_batch_size),
         digests=fields.get("digests") is not False,
+        compare_with=_promoted(fields.get("compare_with")),
+        watched=_versions(fields.get("watched")),
     )
+
+
+def _versions(value: Any) -> tuple[int, ...]:
+    return tuple(version for version in value if _natural(version, 0)) if isinstance(value, list) else ()
+
+
+def _promoted(fields: Any) -> Promoted | None:
+    if not isinstance(fields, dict) or not isinstance(fields.get("model"), str):
+        return None
+    version = _natural(fields.get("version"), 0)
+    return Promoted(fields["model"], version) if 1 <= version <= model_config.MAX_VERSION else None
 
 
 def _natural(value: Any, default: int) -> int:

@@ -16,6 +16,9 @@ from tfmodel_serving.protos import serving_pb2 as pb
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
 """Names that need no escaping in REST paths, file names and labels; the CRD enforces the same pattern."""
 
+CANDIDATE_SUFFIX = "--candidate"
+"""A version on trial is served under this private name of its model; users can't choose names of this form."""
+
 MAX_VERSION = 2**63 - 1
 MAX_BYTES = 900 * 1024
 """Limit for `models.config`: a ConfigMap holds 1 MiB in all."""
@@ -64,6 +67,16 @@ class Model:
     base_path: str
     version_policy: VersionPolicy = Latest()
     version_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def candidate_name(name: str) -> str:
+    """Return the private name under which a candidate of model ``name`` is tried."""
+    return name + CANDIDATE_SUFFIX
+
+
+def is_candidate_name(name: str) -> bool:
+    """Tell whether ``name`` is private: no client is sent to it, and no pod's readiness depends on it."""
+    return name.endswith(CANDIDATE_SUFFIX)
 
 
 def to_message(models: Iterable[Model]) -> pb.ModelServerConfig:
@@ -149,7 +162,7 @@ def _check(models: Iterable[Model]) -> None:
     """Refuse what the server exits, hangs or is poisoned on (model_servers/server_core.cc)."""
     names: set[str] = set()
     for model in models:
-        if not MODEL_NAME.match(model.name):
+        if not MODEL_NAME.fullmatch(model.name.removesuffix(CANDIDATE_SUFFIX)):
             raise InvalidModelConfig(f"model {model.name!r}: the name must match {MODEL_NAME.pattern}")
         if model.name in names:
             raise InvalidModelConfig(f"model {model.name!r} is listed twice")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tfmodel_serving import digest, files, model_config, signatures, verify, versions, warmup
 from tfmodel_serving.problems import Missing, Problem, Reason, Unfinished, Unsettled
@@ -99,7 +99,12 @@ class Look:
 
 
 def look(
-    model: model_config.Model, before: Mapping[int, Look], settings: Settings, now: float, rest_seconds: float = 0.0
+    model: model_config.Model,
+    before: Mapping[int, Look],
+    settings: Settings,
+    now: float,
+    rest_seconds: float = 0.0,
+    watched: Collection[int] = (),
 ) -> dict[int, Look]:
     """Look at the versions of ``model`` once: those its policy may want, and some more for people.
 
@@ -107,12 +112,13 @@ def look(
         before: What this function returned the last time.
         now: Monotonic seconds.
         rest_seconds: How long a version at rest isn't looked at again; that it is still there, is.
+        watched: Versions that are looked at whatever the policy.
 
     Raises:
         SourceUnavailable: The base path is missing, no directory, not readable, or holds too much.
     """
     found = versions.list_versions(model.base_path).directories
-    chosen = _chosen(found, model.version_policy)
+    chosen = sorted({*_chosen(found, model.version_policy), *(found.keys() & set(watched))}, reverse=True)
     return {
         version: look_at(model.base_path, found[version], before.get(version), settings, now, rest_seconds) for version in chosen
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -11,9 +12,13 @@ SCHEMA = 1
 MAX_BYTES = 1 << 20
 MESSAGE_CHARACTERS = 512
 """Messages are cut to this length: they come from model servers and file names, and end in a status object."""
+LOAD_FAILED = "failed to load: "
+"""How the message of a version begins that the model server failed to load."""
 MAX_NAMES = 16
 MAX_WARNINGS = 3
 NAME_CHARACTERS = 128
+INCOMPARABLE = 2.0
+"""The relative difference of values that no number can compare; those that one can compare differ by no more."""
 
 
 class InvalidState(ValueError):
@@ -48,6 +53,65 @@ class VersionState:
     warmup_records: int = 0
     warnings: tuple[str, ...] = ()
     crashes: int = 0
+    labels: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """The model server has tried to load these files, and failed, or died of it."""
+        return self.state != "AVAILABLE" and (self.crashes > 0 or self.message.startswith(LOAD_FAILED))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OutputDifference:
+    """How far the answers of two versions differ in one output, over all records that were compared.
+
+    Args:
+        name: ``y``, or ``signature/y`` where the signature isn't the default one.
+        max_absolute: Largest difference of two values.
+        max_relative: Largest difference in a row, as a fraction of the largest value in it (:mod:`tfmodel_serving.comparison`);
+            :data:`INCOMPARABLE` for another shape or type, a missing output, NaN, another string or integer.
+        argmax_equal: Rows in which both have the largest value at the same place.
+        argmax_of: Rows there were; 0 if the output can't be one of scores.
+    """
+
+    name: str
+    max_absolute: float
+    max_relative: float
+    argmax_equal: int = 0
+    argmax_of: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Latency:
+    """Of one version, over all records that were compared but the first; one request at a time, from inside the pod."""
+
+    median_seconds: float = 0.0
+    p99_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate's answers to recorded requests, held against those of the promoted version in the same pod.
+
+    Args:
+        version: The candidate, served under its private name.
+        against: The promoted version.
+        records: Requests that both have answered.
+        outputs: The worst ones first, at most :data:`MAX_NAMES`.
+        message: Why there is no verdict, or none to rely on; ``""`` if there is.
+        failures: Requests that the promoted version has answered and the candidate hasn't: the first one is in ``message``.
+        note: What was left out, and does not count against the candidate.
+    """
+
+    version: int
+    against: int
+    records: int = 0
+    outputs: tuple[OutputDifference, ...] = ()
+    candidate: Latency = Latency()
+    promoted: Latency = Latency()
+    message: str = ""
+    failures: int = 0
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,12 +122,20 @@ class ModelState:
         source_message: Why the base path can't be read; ``""`` if it can.
         versions: Newest first.
         available: Clients of it get answers from this pod.
+        comparison: Of a candidate's private name, once it was made; of other files than those on the volume it is made anew.
+        comparing: What a comparison waits for that is asked for, or how far it has come.
     """
 
     name: str
     source_message: str = ""
     versions: tuple[VersionState, ...] = ()
     available: bool = False
+    comparison: Comparison | None = None
+    comparing: str = ""
+
+    def version(self, number: int) -> VersionState | None:
+        """Return the state of version ``number``, or None if it isn't told."""
+        return next((version for version in self.versions if version.version == number), None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,8 +169,8 @@ class AgentState:
         return next((model for model in self.models if model.name == name), None)
 
 
-_Value = TypeVar("_Value", VersionState, ModelState, AgentState)
-_SCALARS: dict[str, type] = {"int": int, "str": str, "bool": bool}
+_Value = TypeVar("_Value", VersionState, OutputDifference, Latency, Comparison, ModelState, AgentState)
+_SCALARS: dict[str, type] = {"int": int, "str": str, "bool": bool, "float": float}
 
 
 def clean(message: str, characters: int = MESSAGE_CHARACTERS) -> str:
@@ -149,11 +221,22 @@ def from_dict(document: Any) -> AgentState:
     """
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise InvalidState(f"expected an object of schema {SCHEMA}")
-    models = tuple(
-        _make(ModelState, model, versions=tuple(_make(VersionState, version) for version in _objects(model, "versions")))
-        for model in _objects(document, "models")
-    )
-    return _make(AgentState, document, models=models)
+    return _make(AgentState, document, models=tuple(_model(model) for model in _objects(document, "models")))
+
+
+def _model(document: dict[str, Any]) -> ModelState:
+    versions = tuple(_make(VersionState, version) for version in _objects(document, "versions"))
+    return _make(ModelState, document, versions=versions, comparison=_comparison(document.get("comparison")))
+
+
+def _comparison(document: Any) -> Comparison | None:
+    if document is None:
+        return None
+    if not isinstance(document, dict):
+        raise InvalidState("comparison is not an object")
+    outputs = tuple(_make(OutputDifference, output) for output in _objects(document, "outputs"))
+    sides = {side: _make(Latency, document.get(side) or {}) for side in ("candidate", "promoted")}
+    return _make(Comparison, document, outputs=outputs, **sides)
 
 
 def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -180,6 +263,8 @@ def _make(kind: type[_Value], document: Any, **given: Any) -> _Value:
             values[field.name] = _strings(value, f"{kind.__name__}.{field.name}")
             continue
         expected = _SCALARS[str(field.type)]
+        if expected is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+            value = float(value)  # JSON has one kind of number
         if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
             raise InvalidState(f"{kind.__name__}.{field.name} is not of type {field.type}")
         values[field.name] = value

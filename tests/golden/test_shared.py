@@ -20,7 +20,8 @@ def made(live: Live):
     server = spec.parse_server(body)
     joined = join.join(server, map(spec.parse, models), {}, {})
     assert not joined.refused
-    plan = shared.make_plan(server, joined.members, (), PLATFORM, live, NOW)
+    steps = {name: shared.step(server, model, None, None, live.deployment, (), NOW) for name, model in joined.members.items()}
+    plan = shared.make_plan(server, joined.members, steps, None, (), PLATFORM, live, NOW)
     services = [service.of_joined(model, server.server, server.server_label) for model in joined.members.values()]
     return plan, services
 

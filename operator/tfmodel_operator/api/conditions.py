@@ -92,8 +92,20 @@ class Reason(enum.StrEnum):
     PROGRESS_DEADLINE_EXCEEDED = (
         "ProgressDeadlineExceeded",
         Severity.STALLED,
-        "The Deployment has made no progress for its progressDeadlineSeconds.",
+        "The Deployment, or a version on its way in, has made no progress for its progressDeadlineSeconds.",
     )
+    COMPARISON_FAILED = (
+        "ComparisonFailed",
+        Severity.STALLED,
+        "A wanted version answers differently from the promoted one, or can't be compared with it.",
+    )
+    ROLLED_BACK = "RolledBack", Severity.STALLED, "A wanted version took model servers down: the one before it serves."
+    WAITING_FOR_APPROVAL = (
+        "WaitingForApproval",
+        Severity.MOVING,
+        "A version is loaded on trial, and goes on when somebody approves it.",
+    )
+    PAUSED = "Paused", Severity.MOVING, "The rollout is paused by spec."
     ROLLING_OUT = "RollingOut", Severity.MOVING, "Pods or versions are being replaced by others."
     WAITING_FOR_PODS = "WaitingForPods", Severity.MOVING, "Pods are being made, scheduled, started or removed."
     AGENT_UNREACHABLE = "AgentUnreachable", Severity.TROUBLE, "The agent of a running pod does not answer the operator."

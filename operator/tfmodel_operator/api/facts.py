@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from tfmodel_operator.api import conditions, spec
 from tfmodel_serving.state import AgentState
@@ -22,6 +23,9 @@ class PodFacts:
         agent: What its agent says, or None.
         agent_message: Why its agent says nothing.
         claims: Of a shared server's pod: the claims that it has mounted.
+        unschedulable: There is no room for it.
+        crash: Why its model server keeps ending, in the kubelet's words; ``""`` unless it crashes again and again.
+        crashed_at: When its model server last ended by itself, in Unix seconds.
     """
 
     name: str
@@ -33,6 +37,9 @@ class PodFacts:
     agent: AgentState | None = None
     agent_message: str = ""
     claims: frozenset[str] = frozenset()
+    unschedulable: bool = False
+    crash: str = ""
+    crashed_at: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +71,23 @@ class DeploymentFacts:
     accelerator: str = ""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollout:
+    """What a rollout says of itself, and of the versions it has to do with.
+
+    Args:
+        finding: Why not all is as spec asks; None: nothing in the rollout is to blame.
+        says: The members of status that are its own.
+        serves: Clients are to reach the model by its name: there is an entry in the config.
+        labels: Versions by the label that clients may use for them, as published.
+    """
+
+    finding: conditions.Finding | None = None
+    says: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    serves: bool = True
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
     """One server, whosever models it serves.
@@ -87,29 +111,7 @@ class ServerFacts:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Facts(ServerFacts):
-    """One TFModel and its server.
-
-    Args:
-        labels: Versions by the label that clients may use for them, as published.
-    """
+    """One TFModel and its server."""
 
     model: spec.TFModel
-    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """A shared server, as its models judge by it.
-
-    Args:
-        members: Who is in its config, by name of the TFModel.
-        refused: Who can't be, and why.
-        seen: The server as a whole.
-        pods: The pods by name of the TFModel; their agents say of that one model only.
-    """
-
-    server: spec.ModelServer
-    members: Mapping[str, spec.TFModel]
-    refused: Mapping[str, conditions.Finding]
-    seen: ServerFacts
-    pods: Mapping[str, tuple[PodFacts, ...]]
+    rollout: Rollout = Rollout()

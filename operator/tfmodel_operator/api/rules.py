@@ -123,6 +123,16 @@ def _sharing(_: str, spec: Spec) -> Iterator[str]:
         yield "spec.warmup: policy Ignore would switch off the warm-up of all models of a shared server; use IfPresent"
     if "memory" in spec and not is_joined(spec):
         yield "spec.memory counts only on a shared server; leave it out, or give serverRef or serverSelector"
+    if is_joined(spec) and spec.get("rollout", {}).get("strategy") in {"RollingUpdate", "Recreate"}:
+        yield "spec.rollout.strategy: on a shared server versions change in the pods that are there; choose InPlace or Auto"
+
+
+def _comparison(_: str, spec: Spec) -> Iterator[str]:
+    rollout = spec.get("rollout", {})
+    required = rollout.get("comparison", {}).get("policy") == "Require"
+    if required and rollout.get("strategy") in {"RollingUpdate", "Recreate"}:
+        fix = "choose strategy InPlace or Auto, or comparison.policy Report"
+        yield f"spec.rollout: comparison.policy Require needs both versions in one model server; {fix}"
 
 
 def _image(_: str, spec: Spec) -> Iterator[str]:
@@ -198,7 +208,7 @@ def _reserved(_: str, spec: Spec) -> Iterator[str]:
 
 Rule = Callable[[str, Spec], Iterator[str]]
 
-MODEL_RULES: tuple[Rule, ...] = (_names, _path, _version_labels, _warmup, _sharing)
+MODEL_RULES: tuple[Rule, ...] = (_names, _path, _version_labels, _warmup, _comparison, _sharing)
 SERVER_RULES: tuple[Rule, ...] = (
     _image,
     _accelerator,

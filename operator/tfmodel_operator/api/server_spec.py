@@ -120,6 +120,7 @@ class Server:
         extra_args: Each ``--flag=value``.
         pod: As in spec.server.pod, whose fields are Kubernetes' own.
         agent_resources: As in a container.
+        memory_limit: Of the model server's container, in bytes; None: there is none.
     """
 
     given_image: str
@@ -139,6 +140,7 @@ class Server:
     service: Service
     network_policy: NetworkPolicy
     agent_resources: Mapping[str, Any]
+    memory_limit: int | None = None
 
     @property
     def image(self) -> str:
@@ -163,6 +165,7 @@ def parse(fields: Mapping[str, Any]) -> Server:
     """
     resources = fields.get("resources", {})
     cpus = quantities.whole_cpus(resources.get("limits", {}).get("cpu"))
+    memory = resources.get("limits", {}).get("memory")
     parallelism = fields.get("parallelism", {})
     service, network_policy = fields["service"], fields["networkPolicy"]
     return Server(
@@ -183,6 +186,7 @@ def parse(fields: Mapping[str, Any]) -> Server:
         service=Service(ServiceType(service["type"]), service.get("annotations", {})),
         network_policy=NetworkPolicy(Switch(network_policy["policy"]), tuple(network_policy.get("from", ()))),
         agent_resources=fields["agent"]["resources"],
+        memory_limit=None if memory is None else int(quantities.parse(memory)),
     )
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tfmodel_operator.api import labels, quantities, rules, server_spec
+from tfmodel_operator.api import labels, quantities, rollout_spec, rules, server_spec
 from tfmodel_operator.api.rules import InvalidSpec
 from tfmodel_serving import model_config, warmup
 
@@ -40,7 +40,8 @@ class TFModel:
 
     Args:
         generation: Counts changes of spec.
-        version_labels: Label to version.
+        version_labels: Label to version; empty: `stable` is kept on the promoted one.
+        retry: Text of the annotation :data:`rollout_spec.RETRY`; ``""`` if there is none.
         upgrade: Its pods are to follow this operator's version at once.
         server_ref: Name of the TFModelServer to join; ``""``: none is named.
         server_selector: Labels of the TFModelServers to choose from; None: no choice is wanted.
@@ -58,6 +59,8 @@ class TFModel:
     version_labels: Mapping[str, int]
     warmup: Warmup
     server: server_spec.Server
+    rollout: rollout_spec.Rollout = dataclasses.field(default_factory=rollout_spec.Rollout)
+    retry: str = ""
     upgrade: bool = False
     server_ref: str = ""
     server_selector: Mapping[str, str] | None = None
@@ -166,6 +169,8 @@ def _told(kind: str) -> Iterator[None]:
     """Turn what is not as the schema says into words."""
     try:
         yield
+    except rollout_spec.InvalidRollout as error:
+        raise InvalidSpec(str(error)) from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InvalidSpec):
             raise
@@ -175,6 +180,7 @@ def _told(kind: str) -> Iterator[None]:
 
 def _parse(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> TFModel:
     claim = spec["source"]["persistentVolumeClaim"]
+    annotations = metadata.get("annotations") or {}
     return TFModel(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -191,6 +197,8 @@ def _parse(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> TFModel:
         server_selector=dict(spec["serverSelector"].get("matchLabels", {})) if "serverSelector" in spec else None,
         memory_bytes=_bytes(spec.get("memory")),
         created=metadata.get("creationTimestamp", ""),
+        rollout=rollout_spec.parse(spec.get("rollout", {})),
+        retry=annotations.get(rollout_spec.RETRY, ""),
     )
 
 

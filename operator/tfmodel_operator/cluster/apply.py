@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tfmodel_operator.api import kinds, labels
@@ -35,13 +35,16 @@ class Applier:
         """Tell whether a child doesn't exist, or has lost its owner: what happens when the owner is deleted."""
         return any(live is None or not _is_controlled(live, one) for one in objects for live in [self._store.find(one)])
 
-    async def apply(self, objects: Sequence[Manifest], key: Key, *, prune: bool = True) -> bool:
+    async def apply(
+        self, objects: Sequence[Manifest], key: Key, kept: Collection[tuple[str, str]] = (), *, prune: bool = True
+    ) -> bool:
         """Make all ``objects`` be so, in their order, and delete those of ``key`` that aren't among them.
 
         If more than the Deployment is to be written, it is tried before anything is: it has most of what only the API
         server can judge.
 
         Args:
+            kept: Kind and name of further ones that stay as they are.
             prune: Whether to delete.
 
         Returns:
@@ -64,7 +67,7 @@ class Applier:
             log.info("Applying", extra={"objects": ["/".join(_name(one)) for one in pending]})
         for one in pending:
             await self._write(one, key)
-        pruned = prune and await self._prune(desired, key)
+        pruned = prune and await self._prune(desired, key, kept)
         return not pruned and all(self._is_in_place(one, key) for one in desired)
 
     def forget(self, key: Key) -> None:
@@ -79,8 +82,8 @@ class Applier:
         is_newest = stored is not None and version(stored) == version(applied)
         self._remember(desired, key, stored if stored is not None and is_newest else trimmed(desired["kind"], applied))
 
-    async def _prune(self, desired: Sequence[Manifest], key: Key) -> bool:
-        wanted = {(one["kind"], one["metadata"]["name"]) for one in desired}
+    async def _prune(self, desired: Sequence[Manifest], key: Key, kept: Collection[tuple[str, str]]) -> bool:
+        wanted = {*kept, *((one["kind"], one["metadata"]["name"]) for one in desired)}
         surplus = [
             body
             for body in self._store.children(key).owned

@@ -35,6 +35,10 @@ class Children:
         return self.objects.get((kinds.DEPLOYMENT.name, self.server))
 
     @property
+    def configmaps(self) -> tuple[Body, ...]:
+        return tuple(body for (kind, _), body in self.objects.items() if kind == kinds.CONFIG_MAP.name)
+
+    @property
     def pods(self) -> tuple[Body, ...]:
         """All pods with the server's label, by name."""
         found = [(name, body) for (kind, name), body in self.objects.items() if kind == kinds.POD.name]

@@ -60,6 +60,31 @@ def problem(pod: Mapping[str, Any]) -> Finding | None:
     return None
 
 
+def unschedulable(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the scheduler finds no room for a pod."""
+    scheduled = workload.condition(pod.get("status", {}), "PodScheduled")
+    return scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+
+
+def crash(pod: Mapping[str, Any]) -> str:
+    """Return how the model server of a pod has ended again and again; ``""``: it hasn't."""
+    status = _model_server(pod)
+    if _waiting(status).get("reason") != "CrashLoopBackOff" and not _crashes(status):
+        return ""
+    return f"it {_ending(status)}"
+
+
+def crashed_at(pod: Mapping[str, Any]) -> float | None:
+    """Return when the model server of a pod last ended by itself, in Unix seconds, or None: it never has."""
+    status = _model_server(pod)
+    ended = [(status.get(key) or {}).get("terminated", {}).get("finishedAt") for key in ("state", "lastState")]
+    return max((datetime.datetime.fromisoformat(at).timestamp() for at in ended if at), default=None)
+
+
+def _model_server(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((status for status in _containers(pod) if status["name"] == workload.SERVER_CONTAINER), {})
+
+
 def _unschedulable(message: str) -> Finding:
     reason = Reason.WAITING_FOR_PODS
     if NO_ACCELERATOR.search(message):

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 from tfmodel_operator.api import facts, spec
+from tfmodel_serving import model_config
 from tfmodel_serving.state import AgentState, ModelState
 
 Knows = Callable[[str, str], bool]
-"""Tells whether the config that a hash names has the present entry of the TFModel of this name."""
+"""Tells whether the config that a hash names has of the TFModel of this name what the published one has."""
 
 
 def by_model(
@@ -18,14 +19,16 @@ def by_model(
     """Return the pods by name of the TFModel, each with what its agent says of that one alone.
 
     Args:
-        published: The hash of the published config. An agent that has an older one is as good for a model whose entry is in
-            it as it is now: each join and each step of others changes the hash.
+        published: The hash of the published config. An agent that has an older one is as good for a model that has the same
+            in it: each join and each step of others changes the hash.
     """
     sliced: dict[str, list[facts.PodFacts]] = {name: [] for name in members}
     for pod in pods:
         told = models_of(pod.agent)
         for name, model in members.items():
-            sliced[name].append(_slice(pod, name, told.get(model.model_name), published, knows))
+            names = (model.model_name, model_config.candidate_name(model.model_name))
+            theirs = tuple(told[one] for one in names if one in told)
+            sliced[name].append(_slice(pod, name, theirs, published, knows))
     return {name: tuple(found) for name, found in sliced.items()}
 
 
@@ -62,7 +65,9 @@ def _model(pod: facts.PodFacts, model_name: str) -> ModelState | None:
     return pod.agent.model(model_name) if pod.agent is not None else None
 
 
-def _slice(pod: facts.PodFacts, name: str, model: ModelState | None, published: str, knows: Knows) -> facts.PodFacts:
+def _slice(pod: facts.PodFacts, name: str, models: tuple[ModelState, ...], published: str, knows: Knows) -> facts.PodFacts:
+    """Return a pod as one model sees it: crashes of the server, and its template, are not its own."""
+    pod = dataclasses.replace(pod, current=True, crash="", crashed_at=None)
     agent = pod.agent
     if agent is None:
         return pod
@@ -70,12 +75,17 @@ def _slice(pod: facts.PodFacts, name: str, model: ModelState | None, published: 
         pod_uid=agent.pod_uid,
         config_hash=published if knows(agent.config_hash, name) else agent.config_hash,
         ready=agent.ready,
-        settled=True,  # whether it has anything left to do for this model, its versions tell
+        settled=all(_is_settled(model) for model in models),
         step="",
         config_message=agent.config_message,
         server_message=agent.server_message,
         suspect=agent.suspect,
-        left_out=agent.left_out if model is None else "",
-        models=(model,) if model is not None else (),
+        left_out="" if models else agent.left_out,
+        models=models,
     )
     return dataclasses.replace(pod, agent=said)
+
+
+def _is_settled(model: ModelState) -> bool:
+    """Tell whether the agent has nothing left to do for a model, as far as its versions tell."""
+    return all(one.failed or one.state == "AVAILABLE" if one.wanted else one.state in {"", "END"} for one in model.versions)

@@ -65,8 +65,10 @@ def current(pod: Mapping[str, Any], deployment: Mapping[str, Any] | None) -> boo
     """
     if deployment is None:
         return False
-    wanted = deployment["spec"]["template"].get("metadata", {}).get("annotations", {}).get(labels.TEMPLATE)
-    return wanted is not None and bool(pod["metadata"].get("annotations", {}).get(labels.TEMPLATE) == wanted)
+    wanted = deployment["spec"]["template"].get("metadata", {}).get("annotations", {})
+    found = pod["metadata"].get("annotations", {})
+    marks = (labels.TEMPLATE, labels.CONFIG)
+    return labels.TEMPLATE in wanted and all(found.get(mark) == wanted.get(mark) for mark in marks)
 
 
 def belongs_to(pod: Mapping[str, Any], deployment: str) -> bool:

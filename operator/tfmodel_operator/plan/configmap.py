@@ -1,47 +1,154 @@
-"""The ConfigMap of one server: what its agents should make it serve."""
+"""The ConfigMap of one server: what its agents should make it serve, and how far the rollout of each model is.
+
+It is put together from *shares*, one of each model on the server.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tfmodel_operator.api import server_spec, spec
+from tfmodel_operator.api import labels, server_spec, spec
 from tfmodel_operator.plan import metadata
+from tfmodel_operator.plan.rollout import config as configs
+from tfmodel_operator.plan.rollout import facts, record
 from tfmodel_serving import agent_config, model_config
 
 MOUNT = "/etc/tfmodel"
 EMPTY = "model_config_list {\n}\n"
 """What model servers boot with: no model can then keep one from starting. A zero-length file would."""
 MONITORING = 'prometheus_config {\n  enable: true\n  path: "/monitoring/prometheus/metrics"\n}\n'
+BOOT = {"boot.config": EMPTY, "monitoring.config": MONITORING}
+
+Manifest = Mapping[str, Any]
 
 
-def configmap(
-    host: spec.Host,
-    models: Sequence[spec.TFModel],
-    readiness: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL,
-    annotations: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Return the ConfigMap for the servers of ``host``, on which ``models`` are served.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Share:
+    """What one model contributes.
+
+    Args:
+        entries: Its entries in the `model_config_list`: under its own name, and a candidate's under the private one.
+        settings: By the name of the entry.
+    """
+
+    entries: tuple[model_config.Model, ...]
+    settings: Mapping[str, agent_config.ModelSettings]
+
+
+def share(model: spec.TFModel, config: configs.Config, server: server_spec.Server | None = None) -> Share:
+    """Return what ``model`` contributes while its pods should serve ``config``.
+
+    Args:
+        server: Where it is served; None: on its own.
+    """
+    entries = configs.models(config, model.model_name, base_path(model))
+    common = dataclasses.replace(settings(model, server or model.server), watched=config.watched)
+    promoted = agent_config.Promoted(model.model_name, config.compare_with) if config.compare_with else None
+    private = dataclasses.replace(common, compare_with=promoted)
+    return Share(entries, {entry.name: private if model_config.is_candidate_name(entry.name) else common for entry in entries})
+
+
+def data(shares: Iterable[Share], readiness: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL) -> dict[str, str]:
+    """Return the files.
 
     Raises:
-        tfmodel_serving.model_config.InvalidModelConfig: It can't be written as a `model_config_list`.
+        tfmodel_serving.model_config.InvalidModelConfig: They can't be written as a `model_config_list`.
     """
+    shares = tuple(shares)
+    known = {name: found for one in shares for name, found in one.settings.items()}
     return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata.child(host, metadata.config_name(host), annotations),
-        "data": {
-            "models.config": model_config.to_text([entry(model) for model in models]),
-            "agent.json": agent_config.to_json({model.model_name: settings(model, host.server) for model in models}, readiness),
-            "boot.config": EMPTY,
-            "monitoring.config": MONITORING,
-        },
+        "models.config": model_config.to_text([entry for one in shares for entry in one.entries]),
+        "agent.json": agent_config.to_json(known, readiness),
+        **BOOT,
     }
 
 
-def entry(model: spec.TFModel) -> model_config.Model:
-    """Return the entry of ``model`` in the `model_config_list` of its server."""
-    return model_config.Model(model.model_name, base_path(model), model.version_policy, model.version_labels)
+def configmap(
+    host: spec.Host, files: Mapping[str, str], records: Mapping[str, record.Record], annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the ConfigMap whose content changes while pods have it mounted, for the servers of ``host``.
+
+    Args:
+        records: By model.
+        annotations: Further ones.
+    """
+    kept = {name: json.loads(text) for name, found in records.items() if (text := record.to_text(found))}
+    rollouts = {labels.ROLLOUTS: json.dumps(kept, sort_keys=True)} if kept else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata.child(host, metadata.config_name(host), {**rollouts, **(annotations or {})}),
+        "data": dict(files),
+    }
+
+
+def fixed(model: spec.TFModel, files: Mapping[str, str]) -> dict[str, Any]:
+    """Return the ConfigMap for this content alone: other content is for other pods."""
+    name = metadata.fixed_config_name(model, content_hash(files))
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata.child(model, name),
+        "immutable": True,
+        "data": dict(files),
+    }
+
+
+def record_of(found: Manifest | None, name: str) -> str:
+    """Return the text of the record of model ``name`` that ConfigMap ``found`` carries; ``""``: none that can be read."""
+    text = ((found or {}).get("metadata", {}).get("annotations") or {}).get(labels.ROLLOUTS, "")
+    try:
+        kept = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    return json.dumps(kept[name]) if isinstance(kept, dict) and name in kept else ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Content:
+    """What a ConfigMap says.
+
+    Args:
+        hash: What agents report once they have read it.
+        fixed: It is for this content alone.
+    """
+
+    entries: tuple[model_config.Model, ...]
+    settings: Mapping[str, agent_config.ModelSettings]
+    hash: str
+    fixed: bool
+
+
+def read(found: Manifest | None) -> Content | None:
+    """Return what ConfigMap ``found`` says; None: there is none, or somebody has spoilt it."""
+    files = (found or {}).get("data") or {}
+    try:
+        entries = model_config.from_text(files["models.config"])
+        known = agent_config.from_json(files["agent.json"])
+    except (KeyError, model_config.InvalidModelConfig, agent_config.InvalidAgentConfig):
+        return None
+    return Content(entries, known, content_hash(files), bool((found or {}).get("immutable")))
+
+
+def published(content: Content | None, name: str) -> facts.Published | None:
+    """Return what is published of model ``name``."""
+    if content is None:
+        return None
+    private = content.settings.get(model_config.candidate_name(name), agent_config.ModelSettings())
+    watched = content.settings.get(name, private).watched
+    compare_with = private.compare_with.version if private.compare_with else 0
+    config = configs.from_models(content.entries, name, compare_with, watched)
+    return facts.Published(config, content.hash, content.fixed)
+
+
+def share_of(content: Content, name: str) -> Share:
+    """Return what model ``name`` has in a ConfigMap."""
+    names = {name, model_config.candidate_name(name)}
+    entries = tuple(entry for entry in content.entries if entry.name in names)
+    return Share(entries, {known: found for known, found in content.settings.items() if known in names})
 
 
 def settings(model: spec.TFModel, server: server_spec.Server) -> agent_config.ModelSettings:
@@ -59,9 +166,9 @@ def settings(model: spec.TFModel, server: server_spec.Server) -> agent_config.Mo
     )
 
 
-def content_hash(configmap: dict[str, Any]) -> str:
-    """Return the hash that agents report once they have read this ConfigMap."""
-    return agent_config.content_hash(configmap["data"]["models.config"], configmap["data"]["agent.json"])
+def content_hash(files: Mapping[str, str]) -> str:
+    """Return the hash that agents report once they have read these files."""
+    return agent_config.content_hash(files["models.config"], files["agent.json"])
 
 
 def mount_path(claim: str) -> str:

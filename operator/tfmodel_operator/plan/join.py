@@ -16,8 +16,11 @@ from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.plan import configmap, packing
 from tfmodel_serving import model_config
 
-ENTRY_BYTES, VERSION_BYTES, LABEL_BYTES = 600, 40, 100
-"""What an entry, each of its versions, and each of its labels take apart from what they say, in both files together."""
+ENTRY_BYTES, VERSION_BYTES, LABEL_BYTES = 600, 80, 110
+"""What an entry, each of its versions, and each of its labels take apart from what they say, in both files together. There may
+be a second entry, for a candidate on trial."""
+CANDIDATES, MAX_VERSIONS = 2, 20
+"""Versions that may come to those of the policy; versions allowed for where the policy has no number."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,15 +100,18 @@ def record(members: Mapping[str, spec.TFModel]) -> str:
 
 def entry_bytes(model: spec.TFModel) -> int:
     """Return what a model takes in `models.config` and `agent.json` at most; to write both, and be exact, takes long."""
-    policy = model.version_policy
-    versions = len(policy.versions) if isinstance(policy, model_config.Specific) else 1
     texts = (model.model_name, model.model_name, configmap.base_path(model), str(model.source))
-    return (
-        ENTRY_BYTES
-        + sum(len(text) for text in texts)
-        + VERSION_BYTES * versions
-        + sum(LABEL_BYTES + len(label) for label in model.version_labels)
-    )
+    one = ENTRY_BYTES + sum(len(text) for text in texts) + VERSION_BYTES * (_versions(model.version_policy) + CANDIDATES)
+    return 2 * one + sum(LABEL_BYTES + len(label) for label in model.version_labels)
+
+
+def _versions(policy: model_config.VersionPolicy) -> int:
+    match policy:
+        case model_config.Specific(versions):
+            return len(versions)
+        case model_config.Latest(count):
+            return count
+    return MAX_VERSIONS
 
 
 def _name_is_free(room: _Room, model: spec.TFModel, _: int | None) -> Finding | None:

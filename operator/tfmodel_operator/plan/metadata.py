@@ -18,7 +18,12 @@ def config_name(model: spec.Host) -> str:
     return f"{server_name(model)}-models"
 
 
-def headless_name(model: spec.Host) -> str:
+def fixed_config_name(model: spec.TFModel, content: str) -> str:
+    """Return the name of the ConfigMap for one content alone, of which ``content`` is the hash."""
+    return f"{config_name(model)}-{content}"
+
+
+def headless_name(model: spec.TFModel) -> str:
     """Return the name of the headless Service of ``model``'s server; no new TFModel may end like that."""
     return f"{server_name(model)}-headless"
 

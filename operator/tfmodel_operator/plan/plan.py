@@ -5,24 +5,16 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from tfmodel_operator.api import labels, server_spec, spec
+from tfmodel_operator.api import facts, labels, server_spec, spec
 from tfmodel_operator.api.server_spec import Switch
-from tfmodel_operator.plan import configmap as configmaps
 from tfmodel_operator.plan import deployment as deployments
-from tfmodel_operator.plan import disruption, networkpolicy, service, update_strategy
-from tfmodel_operator.plan.platform import Platform
-
-
-class Live(Protocol):
-    """What exists of one server."""
-
-    @property
-    def deployment(self) -> Mapping[str, Any] | None: ...
-
-    @property
-    def pods(self) -> Sequence[Mapping[str, Any]]: ...
+from tfmodel_operator.plan import disruption, metadata, mounted, networkpolicy, service, update_strategy
+from tfmodel_operator.plan import publication as publications
+from tfmodel_operator.plan.platform import Platform, hash_of, mark_of, recorded
+from tfmodel_operator.plan.progress import Live, Progress, observed, progress
+from tfmodel_operator.plan.rollout.step import Pods, Step
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,59 +22,97 @@ class Plan:
     """The complete desired objects of one server.
 
     Args:
-        objects: In the order in which they are applied: what pods need comes before the Deployment. What is ours, exists and
-            isn't among them is to be deleted.
+        objects: In the order in which they are applied: what pods need comes before the Deployment. What is ours, exists, and
+            is neither among them nor ``kept`` is to be deleted.
         deployment: The one among ``objects``.
-        config_hash: What its agents report once they have read the ConfigMap.
+        progress: Of the rollout of its model's versions.
+        config_hash: What its agents report once they have read the ConfigMap; ``""``: it isn't known.
+        touches: Pods are to be told of that ConfigMap, because they have it mounted and it changes.
+        template_hash: Of the template that spec asks for.
+        kept: Kind and name of objects that stay as they are.
         depends_on_pods: It may change with the pods, too.
         again_in_seconds: When time alone will change the plan; None: never.
     """
 
     objects: tuple[dict[str, Any], ...]
     deployment: dict[str, Any]
+    progress: Progress
     config_hash: str
+    touches: bool
+    template_hash: str
+    kept: frozenset[tuple[str, str]] = frozenset()
     depends_on_pods: bool = False
     again_in_seconds: float | None = None
 
 
-def make_plan(model: spec.TFModel, platform: Platform, live: Live, now: datetime.datetime) -> Plan:
+def make_plan(
+    model: spec.TFModel, platform: Platform, live: Live, now: datetime.datetime, pods: Sequence[facts.PodFacts] = ()
+) -> Plan:
     """Return what should exist for ``model``; equal inputs give equal plans.
 
     Args:
-        now: With a time zone. It counts only while pods wait for accelerators.
+        now: With a time zone. It counts only while pods wait for accelerators, and while a version is on its way in.
+        pods: What is known of the server's pods, without those on their way out.
 
     Raises:
         tfmodel_serving.model_config.InvalidModelConfig: Its config can't be published.
     """
-    configmap = configmaps.configmap(model, [model])
-    return of_host(model, (configmap, service.service(model), service.headless(model)), platform, live, now)
-
-
-def of_host(host: spec.Host, first: Sequence[dict[str, Any]], platform: Platform, live: Live, now: datetime.datetime) -> Plan:
-    """Return the plan for the servers of ``host``.
-
-    Args:
-        first: The ConfigMap, and then what else comes before the Deployment.
-    """
-    configmap = first[0]
-    used, template = deployments.template(host, platform, live.deployment)
+    used, template = deployments.template(model, platform, live.deployment)
     template_hash = template["metadata"]["annotations"][labels.TEMPLATE]
-    choice = update_strategy.choose(host.server, live.deployment, live.pods, template_hash, now)
-    count = deployments.replicas(host, live.deployment)
-    deployment = deployments.deployment(host, used, template, choice.strategy, count)
-    guarded = host.server.network_policy.policy is Switch.ENABLED
-    policies = (networkpolicy.network_policy(host, platform.namespace),) if guarded else ()
-    budgets = (disruption.budget(host),) if _pods(count, live.deployment) > 1 else ()
+    found = look(model, live, pods, template_hash, now)
+    published = publications.publication(model, found.step, live)
+    if (
+        found.step.template.pods is Pods.LIVE
+        and live.deployment
+        and hash_of(live.deployment["spec"]["template"]) != template_hash
+    ):
+        used, template = recorded(live.deployment) or used, live.deployment["spec"]["template"]
+    template = mounted.mounting(template, published.name, fixed=published.fixed)
+    choice = _choice(model, live, found.step, mark_of(template) or "", now)
+    count = deployments.replicas(model, live.deployment)
+    deployment = deployments.deployment(model, used, template, choice.strategy, count)
+    others = guards(model, platform, pods_wanted(count, live.deployment))
     return Plan(
-        objects=(*first, *policies, *budgets, deployment),
+        objects=(*published.objects, service.service(model), service.headless(model), *others, deployment),
         deployment=deployment,
-        config_hash=configmaps.content_hash(configmap),
+        progress=found,
+        config_hash=published.hash,
+        touches=not published.fixed,
+        template_hash=template_hash,
+        kept=published.kept,
         depends_on_pods=choice.depends_on_pods,
-        again_in_seconds=choice.again_in_seconds,
+        again_in_seconds=_sooner(choice.again_in_seconds, until(found.step, now)),
     )
 
 
-def _pods(count: int | None, live: Mapping[str, Any] | None) -> int:
+def guards(host: spec.Host, platform: Platform, pods: int) -> tuple[dict[str, Any], ...]:
+    """Return the NetworkPolicy and the PodDisruptionBudget of the servers of ``host``, as far as there are to be any."""
+    guarded = host.server.network_policy.policy is Switch.ENABLED
+    policies = (networkpolicy.network_policy(host, platform.namespace),) if guarded else ()
+    return (*policies, *((disruption.budget(host),) if pods > 1 else ()))
+
+
+def look(model: spec.TFModel, live: Live, pods: Sequence[facts.PodFacts], template_hash: str, now: datetime.datetime) -> Progress:
+    """Return how far the rollout of ``model`` is; cheap, beside a whole plan."""
+    return progress(model, observed(model, live, pods, template_hash, metadata.config_name(model)), now)
+
+
+def until(step: Step, now: datetime.datetime) -> float | None:
+    """Return the seconds until time alone changes ``step``; None: it doesn't."""
+    return None if step.deadline is None else max(0.0, step.deadline - now.timestamp())
+
+
+def _choice(model: spec.TFModel, live: Live, step: Step, mark: str, now: datetime.datetime) -> update_strategy.Choice:
+    if step.template.recreate:
+        return update_strategy.Choice(update_strategy.RECREATE, depends_on_pods=False)
+    return update_strategy.choose(model.server, live.deployment, live.pods, mark, now)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
+
+
+def pods_wanted(count: int | None, live: Mapping[str, Any] | None) -> int:
     """Return how many pods there are to be, whoever says so."""
     if count is not None:
         return count

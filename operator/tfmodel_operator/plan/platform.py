@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfmodel_operator.api import labels
+from tfmodel_operator.plan import mounted
 
 REVISION = 1
 """Of the builders of the template and of the default images. Who changes what they make of an unchanged spec keeps the old
@@ -76,6 +77,12 @@ def hashed(template: Template) -> Template:
     digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
     metadata = template["metadata"]
     return {**template, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), labels.TEMPLATE: digest}}}
+
+
+def mark_of(made: Mapping[str, Any]) -> str | None:
+    """Return what tells ``made``, a template or a pod, from those of another template or another fixed config."""
+    found = hash_of(made)
+    return found and f"{found} {mounted.fixed_name(made)}".rstrip()
 
 
 def hash_of(made: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from tfmodel_operator.api import labels, server_spec, spec
 from tfmodel_operator.plan import metadata
+from tfmodel_operator.plan.rollout.config import Config
+from tfmodel_serving import model_config
 
 GRPC = {"name": "grpc", "port": labels.GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "grpc"}
 REST = {"name": "rest", "port": labels.REST_PORT, "targetPort": "rest", "protocol": "TCP", "appProtocol": "http"}
@@ -64,13 +66,15 @@ def of_joined(model: spec.TFModel, server: server_spec.Server, home: str, moved:
     }
 
 
-def endpoints(model: spec.TFModel) -> dict[str, str]:
-    """Return where clients inside the cluster reach the model."""
+def endpoints(model: spec.TFModel, config: Config | None = None) -> dict[str, Any]:
+    """Return where clients inside the cluster reach the model: the promoted version, labels, and a candidate on trial."""
     host = f"{metadata.server_name(model)}.{model.namespace}.svc"
-    found = {
-        "rest": f"http://{host}:{labels.REST_PORT}/v1/models/{model.model_name}",
-        "grpc": f"{host}:{labels.GRPC_PORT}",
-    }
+    rest = f"http://{host}:{labels.REST_PORT}/v1/models"
+    found: dict[str, Any] = {"rest": f"{rest}/{model.model_name}", "grpc": f"{host}:{labels.GRPC_PORT}"}
+    if config is not None and config.labels:
+        found["labels"] = {label: f"{rest}/{model.model_name}/labels/{label}" for label in sorted(config.labels)}
+    if config is not None and config.on_trial:
+        found["candidate"] = f"{rest}/{model_config.candidate_name(model.model_name)}"
     if model.is_joined:
         return found
     return {**found, "headless": f"dns:///{metadata.headless_name(model)}.{model.namespace}.svc:{labels.GRPC_PORT}"}

@@ -48,25 +48,25 @@ class Choice:
 
 
 def choose(
-    server: server_spec.Server, live: Manifest | None, pods: Sequence[Manifest], template_hash: str, now: datetime.datetime
+    server: server_spec.Server, live: Manifest | None, pods: Sequence[Manifest], mark: str, now: datetime.datetime
 ) -> Choice:
     """Choose the update strategy; equal inputs give equal choices.
 
     Args:
         live: The Deployment as it is.
         pods: Its pods as they are.
-        template_hash: Of the template that is wanted.
+        mark: Of the template that is wanted (:func:`platform.mark_of`).
         now: With a time zone.
     """
     if server.update_strategy in _FIXED:
         return Choice(_FIXED[server.update_strategy], depends_on_pods=False)
     if server.accelerator is None:
         return Choice(SURGE_FIRST, depends_on_pods=False)
-    if live is None or all(platform.hash_of(pod) == template_hash for pod in pods):
+    if live is None or all(platform.mark_of(pod) == mark for pod in pods):
         return Choice(SURGE_FIRST)
     if live["spec"].get("strategy") == REPLACE_FIRST:
         return Choice(REPLACE_FIRST)  # what is under way is finished that way
-    waiting = waiting_seconds(server.accelerator, pods, template_hash, now)
+    waiting = waiting_seconds(server.accelerator, pods, mark, now)
     if waiting is None or live["spec"].get("replicas", 1) < 2:
         return Choice(SURGE_FIRST)
     if waiting < PATIENCE_SECONDS:
@@ -75,13 +75,13 @@ def choose(
 
 
 def waiting_seconds(
-    accelerator: server_spec.Accelerator, pods: Sequence[Manifest], template_hash: str, now: datetime.datetime
+    accelerator: server_spec.Accelerator, pods: Sequence[Manifest], mark: str, now: datetime.datetime
 ) -> float | None:
     """Return for how long a pod of the wanted template has been Unschedulable for lack of accelerators, or None."""
     since = [
         datetime.datetime.fromisoformat(condition["lastTransitionTime"])
         for pod in pods
-        if platform.hash_of(pod) == template_hash and "deletionTimestamp" not in pod["metadata"]
+        if platform.mark_of(pod) == mark and "deletionTimestamp" not in pod["metadata"]
         for condition in pod.get("status", {}).get("conditions") or ()
         if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("reason") == "Unschedulable"
         if f"Insufficient {accelerator.resource}" in condition.get("message", "")

@@ -35,12 +35,14 @@ PODS_READY: tuple[ServerCheck, ...] = (
 )
 MODEL_AVAILABLE: tuple[Check, ...] = (
     version_checks.source_readable,
+    version_checks.rollout_failed,
     version_checks.versions_loadable,
     pod_checks.servers_sound,
     pod_checks.config_read,
     version_checks.version_found,
     version_checks.versions_verified,
     pod_checks.servers_answer,
+    version_checks.rollout_complete,
     version_checks.versions_available,
 )
 READY: tuple[Check, ...] = (
@@ -51,6 +53,7 @@ READY: tuple[Check, ...] = (
     pod_checks.images_pulled,
     pod_checks.containers_run,
     version_checks.source_readable,
+    version_checks.rollout_failed,
     version_checks.versions_loadable,
     pod_checks.servers_sound,
     version_checks.version_found,
@@ -60,6 +63,7 @@ READY: tuple[Check, ...] = (
     pod_checks.pods_exist,
     pod_checks.agents_answer,
     pod_checks.servers_answer,
+    version_checks.rollout_complete,
     version_checks.versions_available,
     pod_checks.agents_settled,
     pod_checks.pods_ready,
@@ -100,10 +104,12 @@ JOINED_AVAILABLE: tuple[Check, ...] = (
     pod_checks.config_valid,
     pod_checks.claim_mounted,
     version_checks.source_readable,
+    version_checks.rollout_failed,
     version_checks.versions_loadable,
     pod_checks.config_read,
     version_checks.version_found,
     version_checks.versions_verified,
+    version_checks.rollout_complete,
     version_checks.versions_available,
 )
 JOINED_READY: tuple[Check, ...] = (
@@ -114,6 +120,7 @@ JOINED_READY: tuple[Check, ...] = (
     pod_checks.containers_run,
     pod_checks.claim_mounted,
     version_checks.source_readable,
+    version_checks.rollout_failed,
     version_checks.versions_loadable,
     pod_checks.servers_sound,
     version_checks.version_found,
@@ -122,6 +129,7 @@ JOINED_READY: tuple[Check, ...] = (
     pod_checks.agents_answer,
     pod_checks.config_read,
     pod_checks.servers_answer,
+    version_checks.rollout_complete,
     version_checks.versions_available,
     pod_checks.any_pod_ready,
 )

@@ -53,7 +53,7 @@ def of_joined(
         result["versions"] = known
     if (promoted := status.promoted_version(seen)) is not None:
         result["promotedVersion"] = promoted
-    return result
+    return {**result, **seen.rollout.says}
 
 
 def _findings(seen: Facts, home: tuple[PodFacts, ...]) -> dict[Type, Finding]:

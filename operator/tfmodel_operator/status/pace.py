@@ -35,7 +35,8 @@ def patience(before: Status, status: Status, *, busy: bool) -> float:
 
 def _gist(status: Status) -> tuple[Any, ...]:
     said = {(c["type"], c["status"], c["reason"]) for c in status.get("conditions", [])}
-    return said, status.get("observedGeneration"), status.get("promotedVersion")
+    phase = status.get("rollout", {}).get("phase")
+    return said, status.get("observedGeneration"), status.get("promotedVersion"), status.get("candidateVersion"), phase
 
 
 def _is_stalled(status: Status) -> bool:

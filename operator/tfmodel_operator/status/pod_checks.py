@@ -114,7 +114,7 @@ def config_read(seen: Facts) -> Finding | None:
     if found := config_taken(seen):
         return found
     for pod, agent in seen.reports:
-        if agent.model(seen.model.model_name) is None:
+        if seen.rollout.serves and agent.model(seen.model.model_name) is None:
             why = f": its report is too long to have it ({agent.left_out})" if agent.left_out else " yet"
             return _failing(Reason.WAITING_FOR_PODS, f"pod {pod} says nothing of model {seen.model.model_name}{why}")
     return None

@@ -11,7 +11,7 @@ from tfmodel_operator.api.facts import Facts, PodFacts
 from tfmodel_operator.status import checks, versions
 
 
-def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, str], now: str) -> dict[str, Any]:
+def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, Any], now: str) -> dict[str, Any]:
     """Return the whole status; equal facts give an equal one, apart from the times of conditions that changed.
 
     Args:
@@ -39,7 +39,7 @@ def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, str],
         result["versions"] = known
     if (promoted := promoted_version(seen)) is not None:
         result["promotedVersion"] = promoted
-    return result
+    return {**result, **seen.rollout.says}
 
 
 def invalid(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tfmodel_operator.api.conditions import Finding, Reason
+from tfmodel_operator.api.conditions import Finding, Reason, Severity
 from tfmodel_operator.api.facts import Facts
 from tfmodel_operator.status import versions
 from tfmodel_serving.state import ModelState, VersionState
@@ -55,6 +55,23 @@ def versions_loadable(seen: Facts) -> Finding | None:
             message = f"pod {pod}: version {version.version} {version.message}{_goes_on(seen)}"
             return _failing(Reason.MODEL_LOAD_FAILED, message)
     return None
+
+
+def rollout_failed(seen: Facts) -> Finding | None:
+    """No version that is asked for has been taken out, or is kept out by something only spec can change."""
+    found = seen.rollout.finding
+    return found if found and found.reason.severity is Severity.STALLED else None
+
+
+def rollout_complete(seen: Facts) -> Finding | None:
+    """No version is on its way in or out.
+
+    One whose files are still being written, and that nobody asks for by its number, doesn't count: it isn't there yet.
+    """
+    found = seen.rollout.finding
+    if found and found.reason is Reason.VERSION_INCOMPLETE and versions_available(seen) is None:
+        return None
+    return found
 
 
 def versions_available(seen: Facts) -> Finding | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfmodel_operator.api.conditions import Reason
 from tfmodel_operator.api.facts import Facts
 from tfmodel_serving import model_config
-from tfmodel_serving.state import ModelState, VersionState, clean
+from tfmodel_serving.state import AgentState, ModelState, VersionState, clean
 
 MAX_VERSIONS = 20
 MAX_SIGNATURES = 17
@@ -61,12 +62,25 @@ def highest_available(model: ModelState) -> int | None:
 
 def entries(seen: Facts) -> list[dict[str, Any]]:
     """Return `status.versions`: the versions that matter most to clients are kept if there are too many."""
-    models = [model for _, agent in seen.reports if (model := agent.model(seen.model.model_name))]
+    models = [model for _, agent in seen.reports if (model := told(seen, agent))]
     numbers = {v.version for model in models for v in model.versions if 1 <= v.version <= MAX_VERSION}
     matter = {v.version for model in models for v in asked(seen.model.version_policy, model)}
-    matter |= {v.version for model in models for v in model.versions if v.state == "AVAILABLE"} | set(seen.labels.values())
+    matter |= {v.version for model in models for v in model.versions if v.state == "AVAILABLE"} | set(
+        seen.rollout.labels.values()
+    )
     kept = sorted(numbers, key=lambda number: (number in matter, number), reverse=True)[:MAX_VERSIONS]
     return [_entry(number, models, seen) for number in sorted(kept, reverse=True)]
+
+
+def told(seen: Facts, agent: AgentState) -> ModelState | None:
+    """Return what one pod says of the model's versions; of one on trial, what it says under the private name."""
+    model = agent.model(seen.model.model_name)
+    private = agent.model(model_config.candidate_name(seen.model.model_name))
+    if model is None or private is None:
+        return model or private
+    on_trial = {version.version: version for version in private.versions if version.state}
+    versions = [v if v.state else on_trial.get(v.version, v) for v in model.versions]
+    return dataclasses.replace(model, versions=tuple(versions))
 
 
 def _entry(number: int, models: Sequence[ModelState], seen: Facts) -> dict[str, Any]:
@@ -95,7 +109,7 @@ def _entry(number: int, models: Sequence[ModelState], seen: Facts) -> dict[str, 
 def _labels(number: int, seen: Facts) -> list[str]:
     """Return the labels that clients may use for a version: those that the agents of all pods have set."""
     published = all(pod.agent and pod.agent.settled and pod.agent.config_hash == seen.config_hash for pod in seen.pods)
-    return sorted(label for label, version in seen.labels.items() if published and version == number)
+    return sorted(label for label, version in seen.rollout.labels.items() if published and version == number)
 
 
 def of(number: int, model: ModelState) -> VersionState | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.unit.agent.simulation import AWAY_SECONDS, World
@@ -49,6 +51,35 @@ def test_a_dedicated_pod_is_ready_while_every_model_answers_and_a_shared_one_onc
     assert readiness.is_ready(Readiness.PER_MODEL, two, one_serves, fed)
     assert not readiness.is_ready(Readiness.PER_MODEL, two, one_serves, memory.History())
     assert not readiness.is_ready(Readiness.PER_MODEL, two, GONE, fed), "a server that does not answer takes all along"
+
+
+LABELLED = dataclasses.replace(wanted("a", verified=[1, 2]), model=Model("a", "/models/a", Latest(1), {"stable": 1, "next": 2}))
+
+
+@pytest.mark.parametrize(
+    ("server", "labels", "is_ready"),
+    [
+        pytest.param({1: "AVAILABLE", 2: "LOADING"}, {}, False, id="its label is not set yet"),
+        pytest.param({1: "AVAILABLE", 2: "LOADING"}, {"stable": 1}, True, id="a label has to wait for its version"),
+        pytest.param({1: "AVAILABLE", 2: "AVAILABLE"}, {"stable": 1}, False, id="one of two is not set yet"),
+        pytest.param({1: "AVAILABLE", 2: "AVAILABLE"}, {"stable": 2, "next": 2}, True, id="a label is about to move"),
+    ],
+)
+def test_a_pod_that_starts_is_ready_when_clients_can_use_its_labels(server, labels, is_ready):
+    fresh = memory.History(pushed={"a": memory.Served(frozenset(server), labels)}, reachable=True)
+    for mode in Readiness:
+        history = dataclasses.replace(fresh, is_fed=readiness.is_fed([LABELLED], seen(a=server), fresh, 9.0))
+        assert readiness.is_ready(mode, [LABELLED], seen(a=server), history) is is_ready
+    served = dataclasses.replace(fresh, is_fed=True)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [LABELLED], seen(a=server), served), "one that serves is not taken out for a label"
+
+
+def test_no_client_is_sent_to_the_private_name_of_a_candidate():
+    public, private = wanted("a", verified=[1]), wanted("a--candidate", verified=[2])
+    server = seen(**{"a": {1: "AVAILABLE"}, "a--candidate": {2: "LOADING"}})
+    history = memory.History(reachable=True)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [public, private], server, history)
+    assert readiness.is_fed([public, private], server, history, 0.1)
 
 
 def test_what_joins_or_crashes_later_never_takes_a_pod_out_for_longer_than_the_server_is_away(tmp_path):

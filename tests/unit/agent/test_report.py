@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.unit.agent.test_steps import FAILED, Trace, seen, wanted
 from tfmodel_agent import body, report, steps
 from tfmodel_agent.failures import Failure
-from tfmodel_agent.history import History, Seen, ServerVersion
+from tfmodel_agent.history import History, Seen, Served, ServerVersion, asked_anew
 from tfmodel_serving import problems, state
 from tfmodel_serving.model_config import All, Latest, Specific
 from tfmodel_serving.saved_model import Finding, Verdict
@@ -54,11 +55,45 @@ def test_the_reason_is_one_of_those_that_conditions_have(one, looked, failures, 
     assert version.reason in list(problems.Reason)
 
 
+def test_a_failure_is_told_of_the_files_that_failed_and_of_no_others():
+    history = History(pushed={}, reachable=True, failures={("half", 7): Failure("no SavedModel", 900.0, fingerprint="files")})
+    failed = seen(half={7: FAILED})
+    assert told(wanted(verified=[7]), failed, history).versions[0].failed
+    assert not told(wanted(verified=[7], marks={7: "other files"}), failed, history).versions[0].failed
+    asked = asked_anew(history, [("half", 7), ("half", 8)])
+    assert not told(wanted(verified=[7]), failed, asked).versions[0].failed
+
+
+def test_labels_are_told_of_the_version_they_are_on():
+    history = History(pushed={"half": Served(frozenset({1, 2}), {"stable": 1, "old": 1})}, reachable=True)
+    versions = told(wanted(verified=[1, 2]), seen(half={1: "AVAILABLE", 2: "AVAILABLE"}), history).versions
+    assert {one.version: one.labels for one in versions} == {1: ("old", "stable"), 2: ()}
+
+
+@pytest.mark.parametrize(
+    ("states", "ready"),
+    [
+        pytest.param({"half": {1: "AVAILABLE"}, "half--candidate": {2: "LOADING"}}, True, id="a candidate takes no pod out"),
+        pytest.param({"half": {1: "LOADING"}, "half--candidate": {2: "AVAILABLE"}}, False, id="and brings none in"),
+    ],
+)
+def test_readiness_is_about_what_clients_are_sent_to(states, ready):
+    models = [wanted(name, verified=versions) for name, versions in states.items()]
+    history, looked = History(pushed={}, reachable=True), seen(**states)
+    step = steps.next_step(models, looked, history, 1000.0)
+    assert report.report("uid", "hash", "", models, looked, history, step, 1000.0).ready is ready
+
+
 def test_versions_in_use_are_told_whatever_their_number_and_of_the_others_the_newest():
     many = range(1, 101)
     model = told(wanted(policy=Latest(1), verified=many), seen(half={1: "AVAILABLE", 2: ServerVersion("END", 5, "no")}))
     assert [version.version for version in model.versions] == [*range(100, 81, -1), 1]
     assert len(told(wanted(policy=All(), verified=many)).versions) == 100
+    watched = dataclasses.replace(wanted(policy=Latest(1), verified=many), watched=frozenset({3, 200}))
+    assert {version.version: version.verdict for version in told(watched).versions if version.version in {3, 200}} == {
+        3: "Verified",
+        200: "Missing",
+    }
 
 
 def test_a_trace_of_reports_never_calls_a_served_version_unverified():

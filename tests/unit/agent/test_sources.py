@@ -73,6 +73,17 @@ def test_digests_are_made_of_what_may_be_served_and_anew_when_files_change(half,
     run(scene)
 
 
+def test_watched_versions_have_digests_although_nothing_asks_for_them(half, tmp_path):
+    savedmodels.place("half_plus_two", tmp_path / "half/2")
+    watching = {"half": ModelSettings(watched=(1, 9))}
+
+    async def scene(known):
+        (wanted,) = await looked(known, [half], lambda found: found.findings[1].digest, watching)
+        assert wanted.watched == {1, 9}
+
+    run(scene)
+
+
 def test_one_process_at_a_time_makes_a_digest_once(half, tmp_path, monkeypatch):
     savedmodels.place("half_plus_three", tmp_path / "half/2")
     running, tasks, run_one = 0, [], digests._run

@@ -98,6 +98,20 @@ def test_a_failed_version_whose_files_change_is_tried_at_once():
     assert trace.step(repaired, failed, after=3) == "push half: {1} -> {1, 2}"
 
 
+def test_a_failed_version_that_the_config_names_anew_is_tried_once_its_old_life_is_over():
+    trace = Trace()
+    trace.step(wanted(verified=[1]))
+    both = wanted(policy=Specific((1, 2)), verified=[1, 2])
+    trace.step(both, seen(half={1: "AVAILABLE"}), after=5)
+    failed = seen(half={1: "AVAILABLE", 2: FAILED})
+    trace.step(both, failed, after=3)
+    trace.step(wanted(policy=Specific((1,)), verified=[1, 2]), failed, after=1)
+    trace.history = memory.asked_anew(trace.history, [("half", 2)])
+    assert trace.step(both, failed, after=1) == "serving what is wanted", "not before the server has let go of it"
+    assert trace.step(both, failed, after=4) == "push half: {1} -> {1, 2}"
+    assert trace.history.failures["half", 2].count == 1
+
+
 def test_a_vanished_volume_unloads_nothing():
     trace = Trace()
     trace.step(wanted(verified=[1]))

@@ -107,6 +107,7 @@ class Live:
 
     deployment: dict[str, Any] | None = None
     pods: tuple[dict[str, Any], ...] = ()
+    configmaps: tuple[dict[str, Any], ...] = ()
 
 
 def planned(platform: Platform = PLATFORM, live: Live | None = None, now: datetime.datetime = NOW, **given: Any) -> plan.Plan:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from tests.unit.operator.makers import agent, tfmodel, version
-from tfmodel_operator.api import labels
+from tfmodel_operator.api import facts, labels
 from tfmodel_operator.api.conditions import Reason
 from tfmodel_operator.observe import agents, observe, pods, workload
 
@@ -192,6 +194,42 @@ def test_a_pod_is_of_the_template_it_names(pod, of, current):
     assert workload.current(pod, of) is current
 
 
+def test_a_pod_is_of_the_config_it_names():
+    fixed = deployment(template="t1")
+    fixed["spec"]["template"]["metadata"]["annotations"][labels.CONFIG] = "half-models-1"
+    mine = a_pod("t1")
+    mine["metadata"]["annotations"][labels.CONFIG] = "half-models-1"
+    assert workload.current(mine, fixed)
+    assert not workload.current(a_pod("t1"), fixed)
+    assert not workload.current(mine, deployment(template="t1"))
+
+
+@pytest.mark.parametrize(
+    ("status", "crash", "crashed_at"),
+    [
+        pytest.param(container(ready=True, state={"running": {}}), "", None, id="never"),
+        pytest.param(container(ready=True, restartCount=1, lastState=ended(seconds=5)), "", 5, id="once"),
+        pytest.param(container(restartCount=1, state=ended(seconds=9), lastState=ended(seconds=5)), "", 9, id="again, just now"),
+        pytest.param(waiting("CrashLoopBackOff", restartCount=2, lastState=ended(seconds=7)), "it has been restarted 2 times", 7, id="in back-off"),
+        pytest.param(container(restartCount=3, lastState=ended(seconds=7)), "it has been restarted 3 times", 7, id="between two crashes"),
+        pytest.param(container("agent", restartCount=9, lastState=ended(seconds=7)), "", None, id="another container"),
+        pytest.param(container(state={}, lastState={}), "", None, id="nothing is known"),
+    ],
+)
+def test_crashes_are_the_model_servers_own(status, crash, crashed_at):
+    found = a_pod(containerStatuses=[status])
+    assert pods.crash(found)[: len("it has been restarted 2 times")] == crash
+    zero = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp()
+    assert pods.crashed_at(found) == (None if crashed_at is None else zero + crashed_at)
+
+
+def test_a_pod_for_which_there_is_no_room_is_told_from_one_that_waits():
+    assert pods.unschedulable(unschedulable(GPU_WORDS))
+    waits = a_pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "gated"}])
+    assert not pods.unschedulable(waits)
+    assert not pods.unschedulable(a_pod())
+
+
 def test_facts_put_it_together():
     def report(uid):
         return agents.Report(agent(version(1)), "") if uid == "uid-of-a" else agents.Report()
@@ -199,11 +237,16 @@ def test_facts_put_it_together():
     started = container("agent", started=True)
     found = observe.observe(
         tfmodel(), deployment(replicas=2),
-        (a_pod(name="b", template="t0", initContainerStatuses=[started]), a_pod(name="a", conditions=[{"type": "Ready", "status": "True"}])),
-        report, config_hash="hash", config_problem=None,
+        observe.pod_facts(
+            deployment(replicas=2),
+            (a_pod(name="b", template="t0", initContainerStatuses=[started]), a_pod(name="a", conditions=[{"type": "Ready", "status": "True"}])),
+            report,
+        ),
+        config_hash="hash", config_problem=None, rollout=facts.Rollout(labels={"stable": 1}),
     )  # fmt: skip
     assert [(p.name, p.current, p.ready, p.agent_started, p.agent is None) for p in found.pods] == [
         ("a", True, True, False, False), ("b", False, False, True, True),
     ]  # fmt: skip
     assert found.deployment.wanted == 2
+    assert found.rollout.labels == {"stable": 1}
     assert [name for name, _ in found.reports] == ["a"]

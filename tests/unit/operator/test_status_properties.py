@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.operator.makers import agent, seen, tfmodel, version
 from tfmodel_operator.api import facts
 from tfmodel_operator.api.conditions import Finding, Reason, Type
+from tfmodel_operator.plan.rollout.step import Phase
 from tfmodel_operator.status import status
 from tfmodel_operator.status.events import events
 from tfmodel_serving import model_config
@@ -43,6 +44,10 @@ wild_pods = st.builds(
     facts.PodFacts, name=st.sampled_from("abc"), current=st.booleans(), ready=st.booleans(), problem=problems, phase=texts,
     agent_started=st.booleans(), agent=st.none() | agents, agent_message=texts,
 )  # fmt: skip
+says = st.fixed_dictionaries(
+    {"rollout": st.fixed_dictionaries({"phase": st.sampled_from([*Phase]).map(str), "step": st.text(max_size=20)})},
+    optional={"candidateVersion": st.integers(1, 4), "promotedVersion": st.integers(1, 4)},
+)
 policies = st.sampled_from([{"latest": {"numVersions": 1}}, {"latest": {"numVersions": 2}}, {"all": {}}, {"specific": {"versions": [1, 2]}}])
 
 
@@ -97,7 +102,10 @@ wild = st.builds(
         ready=st.integers(0, 3), problem=problems, overdue=st.just("") | texts, paused=st.booleans(), image=st.just("image"), accelerator=st.just(""),
     ),
     pods=st.lists(wild_pods, max_size=3).map(tuple),
-    labels=st.dictionaries(st.sampled_from(["stable", "canary"]), st.integers(1, 4)),
+    rollout=st.builds(
+        facts.Rollout, finding=problems, says=says, serves=st.booleans(),
+        labels=st.dictionaries(st.sampled_from(["stable", "canary"]), st.integers(1, 4)),
+    ),
 )  # fmt: skip
 anything = wild | near()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.operator.makers import pod, seen, silent, version
+from tfmodel_operator.api import facts
 from tfmodel_operator.api.conditions import Type
 from tfmodel_operator.status import status, versions
 
@@ -38,9 +39,10 @@ def test_a_digest_is_told_only_if_all_pods_agree():
 def test_labels_are_those_that_all_agents_have_set():
     pods = pod("a", version(2), version(1)), pod("b", version(2), version(1))
     labels = {"stable": 1, "canary": 2, "next": 2}
-    assert [v.get("labels") for v in entries(*pods, labels=labels)] == [["canary", "next"], ["stable"]]
+    rollout = facts.Rollout(labels=labels)
+    assert [v.get("labels") for v in entries(*pods, rollout=rollout)] == [["canary", "next"], ["stable"]]
     for late in (pod("b", version(2), version(1), config_hash="old"), pod("b", version(2), version(1), settled=False), silent("b")):
-        assert [v.get("labels") for v in entries(pods[0], late, labels=labels)] == [None, None]
+        assert [v.get("labels") for v in entries(pods[0], late, rollout=rollout)] == [None, None]
 
 
 def test_the_versions_that_matter_are_kept_when_there_are_too_many():

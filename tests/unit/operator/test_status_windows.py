@@ -32,8 +32,9 @@ images = st.sampled_from([None, *IMAGES])
 policies = st.sampled_from([None, *POLICIES])
 
 
-def planned(model, live):
-    return plans.make_plan(model, makers.PLATFORM, makers.Live(live), makers.NOW)
+def planned(model, live, configmap, pods):
+    exists = makers.Live(live, configmaps=(configmap,) if configmap else ())
+    return plans.make_plan(model, makers.PLATFORM, exists, makers.NOW, pods)
 
 
 def wanted_versions(policy):
@@ -84,7 +85,7 @@ class Cluster(RuleBasedStateMachine):
     @initialize(replicas=st.integers(1, 2))
     def create(self, replicas):
         self.model = makers.body(generation=1, server={"image": IMAGES[0], "replicas": replicas})
-        self.config, self.live, self.pods, self.everybody = None, None, [], {}
+        self.config, self.configmap, self.live, self.pods, self.everybody = None, None, None, [], {}
         self.pod_stream, self.deployment_stream = [[]], [None]
         self.pods_heard = self.deployments_heard = 0
         self.reports = {}
@@ -185,20 +186,28 @@ class Cluster(RuleBasedStateMachine):
     @rule()
     def reconcile(self):
         model = spec.parse(self.model)
-        plan = planned(model, self.deployment_stream[self.deployments_heard])
-        self.apply(plan, model)
-        pods = [pod for pod in self.pod_stream[self.pods_heard] if not workload.terminating(pod)]
+        plan = planned(model, self.deployment_stream[self.deployments_heard], self.configmap, self.said())
+        self.apply(plan)
+        said = self.said()
+        deployment = self.deployment_stream[self.deployments_heard]
+        progress = planned(model, deployment, self.configmap, said).progress
         found = observe.observe(
-            model, self.deployment_stream[self.deployments_heard], pods, lambda uid: self.reports.get(uid, agents.Report()),
-            config_hash=plan.config_hash, config_problem=None,
-        )  # fmt: skip
+            model, deployment, said, config_hash=plan.config_hash, config_problem=None, rollout=progress.rollout
+        )
+        pods = [pod for pod in self.pod_stream[self.pods_heard] if not workload.terminating(pod)]
         self.status = status.status(found, self.status, {}, "2026-01-01T00:00:00Z")
         if self.ready():
             self.check(model, plan, pods)
 
-    def apply(self, plan, model):
+    def said(self):
+        pods = [pod for pod in self.pod_stream[self.pods_heard] if not workload.terminating(pod)]
+        deployment = self.deployment_stream[self.deployments_heard]
+        return observe.pod_facts(deployment, pods, lambda uid: self.reports.get(uid, agents.Report()))
+
+    def apply(self, plan):
+        self.configmap = plan.objects[0]
         if self.config is None or self.config.hash != plan.config_hash:
-            self.config = Config(plan.config_hash, model.version_policy)
+            self.config = Config(plan.config_hash, plan.progress.step.config.served)
         if self.live is None or self.live["spec"] != plan.deployment["spec"]:
             generation = self.live["metadata"]["generation"] + 1 if self.live else 1
             metadata = {**plan.deployment["metadata"], "generation": generation}

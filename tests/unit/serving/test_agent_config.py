@@ -10,6 +10,8 @@ from tfmodel_serving.agent_config import ModelSettings
 
 def test_settings_survive_the_file():
     given = {"a": ModelSettings("a claim"), "b": ModelSettings("an image", "Required", 3, 32, digests=False)}
+    given["a--candidate"] = ModelSettings("a claim", compare_with=agent_config.Promoted("a", 2**63 - 1))
+    given["b--candidate"] = ModelSettings("an image", watched=(3, 7))
     assert agent_config.from_json(agent_config.to_json(given)) == given
 
 
@@ -28,6 +30,13 @@ def test_defaults_are_not_written_so_that_a_newer_operator_writes_the_same():
         {"max_batch_size": True},
         {"max_batch_size": 1.5},
         {"digests": "no"},
+        {"watched": 3},
+        {"watched": ["3", 0, True]},
+        {"compare_with": "a"},
+        {"compare_with": {"model": "a"}},
+        {"compare_with": {"model": 1, "version": 1}},
+        {"compare_with": {"model": "a", "version": 0}},
+        {"compare_with": {"model": "a", "version": 2**63}},
         {"something": "new"},
     ],
 )

@@ -15,8 +15,15 @@ version_states = st.builds(
     signatures=st.lists(st.text(), max_size=2).map(tuple), warmup_records=st.integers(0, 1000),
     warnings=st.lists(st.text(), max_size=2).map(tuple), crashes=st.integers(0, 9),
 )  # fmt: skip
+numbers = st.floats(0, allow_nan=False, allow_infinity=False)
+comparisons = st.builds(
+    state.Comparison, st.integers(1), st.integers(1), st.integers(0, 1000),
+    st.lists(st.builds(state.OutputDifference, st.text(), numbers, numbers), max_size=2).map(tuple),
+    st.builds(state.Latency, numbers, numbers), message=st.text(),
+)  # fmt: skip
 model_states = st.builds(
-    state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple), available=st.booleans()
+    state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple), st.booleans(), st.none() | comparisons,
+    comparing=st.text(),
 )
 states = st.builds(
     state.AgentState, st.text(), st.text(), st.booleans(), st.booleans(), st.text(), suspect=st.text(), server_message=st.text(),
@@ -82,4 +89,17 @@ def test_signatures_that_are_no_list_of_names_are_invalid(names):
         "models": [{"name": "half", "versions": [version]}]
     }
     with pytest.raises(state.InvalidState, match="signatures"):
+        state.from_dict(document)
+
+
+def test_a_whole_number_is_a_number_and_a_word_is_none():
+    output = {"name": "y", "max_absolute": 0, "max_relative": 0.5}
+    comparison = {"version": 2, "against": 1, "outputs": [output]}
+    model = {"name": "half--candidate", "versions": [], "comparison": comparison}
+    document = state.to_dict(state.AgentState("uid", "hash", ready=True, settled=True, step="")) | {"models": [model]}
+    found = state.from_dict(document).models[0].comparison
+    assert found is not None
+    assert found.outputs[0] == state.OutputDifference("y", 0.0, 0.5)
+    output["max_absolute"] = "nothing"
+    with pytest.raises(state.InvalidState, match="max_absolute"):
         state.from_dict(document)

@@ -52,3 +52,7 @@ def test_a_volume_with_many_old_versions_costs_only_those_that_may_be_wanted(tmp
         (tmp_path / str(version)).mkdir()
     looks = saved_model.look(model_config.Model("half", str(tmp_path), policy), {}, saved_model.Settings(), 0.0)
     assert set(looks) == looked_at
+    watching = saved_model.look(
+        model_config.Model("half", str(tmp_path), policy), {}, saved_model.Settings(), 0.0, watched=(2, 60)
+    )
+    assert set(watching) == looked_at | {2}

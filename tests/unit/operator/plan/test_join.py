@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.operator.makers import joined_model, model_server
 from tfmodel_operator.api.conditions import Reason
 from tfmodel_operator.plan import configmap, join
+from tfmodel_operator.plan.rollout import config as configs
 from tfmodel_serving import agent_config, model_config
 
 MIB = 1 << 20
@@ -79,14 +80,25 @@ def test_a_model_of_unknown_size_is_taken_in_and_told_of():
 
 
 def test_a_config_that_would_be_too_large_is_that_models_fault():
-    models = [joined_model(f"m{n:04}", path="p" * 500) for n in range(900)]
-    server = model_server(maxModels=1000)
-    joined = join.join(server, models, {}, {})
-    refused = joined.refused["m0899"]
+    models = [joined_model(f"m{n:04}", path="p" * 500) for n in range(500)]
+    joined = join.join(model_server(maxModels=500), models, {}, {})
+    refused = joined.refused["m0499"]
     assert refused.reason is Reason.CONFIG_TOO_LARGE
     assert f"it may have {model_config.MAX_BYTES}" in refused.message
-    data = configmap.configmap(server, list(joined.members.values()), agent_config.Readiness.PER_MODEL)["data"]
-    assert len(data["models.config"].encode()) + len(data["agent.json"].encode()) <= model_config.MAX_BYTES
+    assert bytes_of(*joined.members.values()) <= model_config.MAX_BYTES
+
+
+def bytes_of(*models):
+    """Return what models take in both files, each with a candidate on trial."""
+    shares = []
+    for model in models:
+        policy = model.version_policy
+        versions = policy.versions if isinstance(policy, model_config.Specific) else (1,)
+        both = model_config.Specific((*versions[-100:], 2**63 - 1))
+        on_trial = configs.Config(both, model.version_labels, both, 2**63 - 1, tuple(sorted(versions)))
+        shares.append(configmap.share(model, on_trial, model_server(batching={"maxBatchSize": 65536}).server))
+    data = configmap.data(shares, agent_config.Readiness.PER_MODEL)
+    return sum(len(data[name].encode()) for name in ("models.config", "agent.json"))
 
 
 @given(
@@ -97,8 +109,7 @@ def test_what_an_entry_takes_is_never_underestimated(name, path, versions, label
         "m", modelName="m" * name, path="p" * path, versionPolicy={"specific": {"versions": versions}},
         versionLabels={"l" * (n + 55): versions[0] for n in range(labels)}, warmup={"policy": "Required", "minRecords": 1000},
     )  # fmt: skip
-    data = configmap.configmap(model_server(batching={"maxBatchSize": 65536}), [model])["data"]
-    assert len(data["models.config"].encode()) + len(data["agent.json"].encode()) <= join.entry_bytes(model)
+    assert bytes_of(model) <= join.entry_bytes(model)
 
 
 @given(st.permutations([joined_model(f"m{n}", modelName=f"x{n % 4}", created=f"2026-01-0{n}T00:00:00Z", memory=f"{n}00Mi") for n in range(1, 8)]))

@@ -10,8 +10,9 @@ from tfmodel_serving import agent_config
 
 
 def planned(server, *models, live=None, absent=()):
-    members = join.join(server, models, {}, {}).members
-    return shared.make_plan(server, members, absent, PLATFORM, live or Live(), NOW)
+    members, live = join.join(server, models, {}, {}).members, live or Live()
+    steps = {name: shared.step(server, model, None, None, live.deployment, (), NOW) for name, model in members.items()}
+    return shared.make_plan(server, members, steps, None, absent, PLATFORM, live, NOW)
 
 
 def claims(plan):

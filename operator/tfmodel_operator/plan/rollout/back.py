@@ -1,0 +1,79 @@
+"""The ways back: what failed, or is no longer wanted, is taken out, and what was promoted before serves on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfmodel_operator.api.rollout_spec import OnFailure
+from tfmodel_operator.plan.rollout import draft, failures, gates, quarantine, rest, words
+from tfmodel_operator.plan.rollout.record import Bake, Record
+from tfmodel_operator.plan.rollout.situation import Motion, Situation
+from tfmodel_operator.plan.rollout.step import Phase, Step
+
+
+def leave(s: Situation) -> Step | None:
+    """What is in motion failed, or is no longer wanted."""
+    if s.motion is None:
+        return None
+    unwanted = _unwanted(s, s.motion)
+    failure = None if unwanted else failures.of_motion(s)
+    if not unwanted and failure is None:
+        return None
+    record = s.record
+    if failure is not None and (failure.certain or not s.motion.candidate.with_template):
+        record = _quarantined(s, record, s.motion.version, failure)
+    said = failure.message if failure else unwanted
+    return _without(s, s.motion, record, f"version {s.motion.version} is taken out: {said}")
+
+
+def take_back(s: Situation) -> Step | None:
+    """What was promoted last fails while it can still be taken back."""
+    failure, bake = failures.of_promotion(s), s.record.bake
+    if failure is None or bake is None:
+        return None
+    bad = s.promoted - bake.previous.versions
+    reason = f"{words.names(bad)} taken back: {failure.message}"
+    if not s.immutable and (said := s.fleet.without(bake.previous.versions)):
+        made = draft.config(s, s.loaded)
+        return draft.step(s, made, draft.keep(s, made), Phase.ROLLING_BACK, f"{reason}; first, {said}")
+    record = s.record
+    for version in sorted(bad):
+        record = _quarantined(s, record, version, failure)
+    return _to_previous(s, bake, record, reason)
+
+
+def _without(s: Situation, motion: Motion, record: Record, reason: str) -> Step:
+    """Return the step to what is promoted, without what is in motion."""
+    left = dataclasses.replace(s, record=record, motion=None)
+    if s.immutable:
+        made = draft.config(left, s.promoted, labels=s.before)
+        kept = dataclasses.replace(record, good=s.good, candidate=None)
+    else:
+        made = draft.config(left, s.loaded)
+        kept = draft.keep(left, made)
+    own_config = s.immutable and s.good is not None and s.good.immutable
+    template = draft.template(s, immutable=own_config, live=not s.immutable and not motion.alone)
+    done = draft.step(left, made, kept, Phase.ROLLING_BACK, reason)
+    return dataclasses.replace(done, template=template, candidate=None)
+
+
+def _to_previous(s: Situation, bake: Bake, record: Record, reason: str) -> Step:
+    left = dataclasses.replace(s, good=bake.previous, record=record, resting=frozenset())
+    made = draft.config(left, bake.previous.versions, labels=bake.previous.labels)
+    kept = dataclasses.replace(record, good=bake.previous, bake=None, candidate=None)
+    template = draft.template(s, immutable=s.immutable and bake.previous.immutable)
+    return dataclasses.replace(draft.step(left, made, kept, Phase.ROLLING_BACK, reason), template=template, candidate=None)
+
+
+def _quarantined(s: Situation, record: Record, version: int, failure: failures.Failure) -> Record:
+    held = s.rollout.on_failure is OnFailure.HOLD and failure.certain and not s.immutable
+    return quarantine.added(record, s.fleet, version, failure.cause, failure.message, s.desired.retry, held=held)
+
+
+def _unwanted(s: Situation, motion: Motion) -> str:
+    """Return why what is in motion must not go on although it didn't fail; ``""``: it may."""
+    if motion.version not in s.wanted:
+        return rest.not_wanted(s, motion.version)
+    if s.immutable and not gates.approved(s, motion.version):
+        return "its approval was withdrawn"
+    return ""

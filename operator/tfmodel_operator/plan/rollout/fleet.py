@@ -1,0 +1,219 @@
+"""Questions to the pods of one server about one model.
+
+A pod *counts* for what clients get when it is ready. A pod that isn't ready and says nothing (it is being started, or its node
+is gone) counts for nothing: it starts with whatever is published, and no client is sent to it before it serves. A pod that is
+ready and says nothing holds everything back: silence is no verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from tfmodel_operator.plan.rollout import facts
+from tfmodel_operator.plan.rollout.config import Config
+from tfmodel_serving import model_config, state
+
+LIVE = frozenset({"START", "LOADING", "AVAILABLE", "UNLOADING"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fleet:
+    """The pods, and the hash of the config they should be following; None: there is no config they could be behind."""
+
+    model: str
+    hash: str | None
+    pods: tuple[facts.Pod, ...]
+
+    @property
+    def private(self) -> str:
+        return model_config.candidate_name(self.model)
+
+    @property
+    def ready(self) -> tuple[facts.Pod, ...]:
+        return tuple(pod for pod in self.pods if pod.ready)
+
+    @property
+    def reporting(self) -> tuple[facts.Pod, ...]:
+        return tuple(pod for pod in self.pods if pod.report is not None)
+
+    @property
+    def following(self) -> tuple[facts.Pod, ...]:
+        """Pods whose agent has read the published config: only they can tell how it fares."""
+        return tuple(pod for pod in self.pods if self.follows(pod))
+
+    @property
+    def silent(self) -> tuple[facts.Pod, ...]:
+        """Pods that clients are sent to and that say nothing."""
+        return tuple(pod for pod in self.pods if pod.ready and pod.report is None)
+
+    def follows(self, pod: facts.Pod) -> bool:
+        return pod.report is not None and self.hash in {None, pod.report.config_hash} and not pod.report.config_message
+
+    def serving(self) -> frozenset[int]:
+        """The versions that clients can reach in every ready pod."""
+        served = [available(pod, self.model) for pod in self.ready]
+        return frozenset.intersection(*served) if served else frozenset()
+
+    def labels(self) -> dict[str, int]:
+        """Return where labels are, in every ready pod."""
+        placed = [_labels(pod, self.model) for pod in self.ready]
+        common = set.intersection(*placed) if placed else set()
+        return dict(sorted(common))
+
+    def answering(self) -> frozenset[int]:
+        """Return what requests that name no version get, from one ready pod or another."""
+        return frozenset(max(found) for pod in self.ready if (found := available(pod, self.model)))
+
+    def has_entry(self) -> bool:
+        """Tell whether some agent has a config with the model in it."""
+        return any(pod.report is not None and pod.report.model(self.model) is not None for pod in self.pods)
+
+    def serves(self) -> bool:
+        """Tell whether some pod has a version that clients can reach, or can be expected to."""
+        return any(pod.report is None or available(pod, self.model) for pod in self.ready)
+
+    def at_rest(self) -> bool:
+        """Tell whether every ready pod has nothing left to do for the published config, or for what it has if there is none."""
+        return all(self.follows(pod) and pod.report is not None and pod.report.settled for pod in self.ready)
+
+    def lacking(self, name: str, versions: Iterable[int]) -> str:
+        """Return why not every ready pod has ``versions`` of ``name`` AVAILABLE under the published config; ``""``: all have.
+
+        Without a ready pod nothing is known to serve.
+        """
+        for pod in self.ready:
+            for version in sorted(versions):
+                if said := self._lacks(pod, name, version):
+                    return said
+        return "" if self.ready else "no pod is ready"
+
+    def _lacks(self, pod: facts.Pod, name: str, version: int) -> str:
+        if pod.report is None:
+            return f"pod {pod.name} says nothing"
+        if not self.follows(pod):
+            return f"pod {pod.name} has not read the new config yet{_because(pod.report.config_message)}"
+        if pod.report.server_message:
+            return f"pod {pod.name}: the model server does not answer: {pod.report.server_message}"
+        found = version_state(pod, name, version)
+        if found is None or found.state != "AVAILABLE":
+            return f"pod {pod.name}: version {version} is {_state(found)}"
+        return ""
+
+    def without(self, versions: frozenset[int]) -> str:
+        """Return which ready pod serves something, and not all of ``versions``; ``""``: none is known to."""
+        for pod in self.ready:
+            served = available(pod, self.model)
+            if served and not versions <= served:
+                return f"pod {pod.name} has to load version {min(versions - served)}"
+        return ""
+
+    def has(self, name: str, version: int) -> int:
+        """Return the number of ready pods that have ``version`` of ``name`` AVAILABLE."""
+        return sum(1 for pod in self.ready if version in available(pod, name))
+
+    def failed(self, name: str, version: int) -> str:
+        """Return which pod failed to load ``version`` under the published config, and why; ``""``: none."""
+        for pod in self.following:
+            found = version_state(pod, name, version)
+            if found is not None and found.failed:
+                return f"pod {pod.name}: version {version} {_verdict(found)}"
+        return ""
+
+    def unsettled(self, config: Config) -> str:
+        """Return which pod still does something else than ``config``, which is published; ``""``: none.
+
+        Only then may something new begin: a pod that hasn't seen the way back yet would take the next attempt for the last.
+        """
+        for pod in self.pods:
+            if pod.ready and pod.report is None:
+                return f"pod {pod.name} says nothing"
+            if pod.report is None:
+                continue
+            if not self.follows(pod):
+                return f"pod {pod.name} has not read the new config yet{_because(pod.report.config_message)}"
+            for name, policy in ((self.model, config.served), (self.private, config.candidate)):
+                if policy is not None and not isinstance(policy, model_config.Specific):
+                    continue  # which versions these are is the agent's to say
+                named = set(policy.versions) if policy else set()
+                if others := _live(pod, name) - named:
+                    return f"pod {pod.name}: version {max(others)} is on its way out"
+        return ""
+
+    def verdicts(self, version: int) -> dict[str, state.VersionState | None]:
+        """Return what each reporting pod's own mount says of ``version``, by pod; None: the pod hasn't said.
+
+        A pod that can't read its volume, and serves nobody, isn't asked: it would hold up all others.
+        """
+        return {pod.name: self.finding(pod, version) for pod in self.reporting if pod.ready or not self._unreadable(pod)}
+
+    def finding(self, pod: facts.Pod, version: int) -> state.VersionState | None:
+        """Return what a pod says of the files of ``version``: they are the same under both names."""
+        return version_state(pod, self.model, version) or version_state(pod, self.private, version)
+
+    def known(self) -> frozenset[int]:
+        """All versions that some pod has seen on the volume."""
+        return frozenset(
+            found.version
+            for pod in self.reporting
+            for name in (self.model, self.private)
+            for found in versions(pod, name)
+            if found.verdict != "Missing"
+        )
+
+    def size(self, version: int) -> int:
+        """Return the bytes on disk of ``version``, 0 if no pod knows."""
+        return max((found.size_bytes for found in self.verdicts(version).values() if found), default=0)
+
+    def digests(self, version: int) -> frozenset[str]:
+        return frozenset(found.digest for found in self.verdicts(version).values() if found and found.digest)
+
+    def unreadable(self) -> str:
+        """Return which pod can't read its source; ``""``: none."""
+        said = ((pod, self._unreadable(pod)) for pod in self.reporting)
+        return next((f"pod {pod.name}: {message}" for pod, message in said if message), "")
+
+    def _unreadable(self, pod: facts.Pod) -> str:
+        models = (pod.report.model(name) for name in (self.model, self.private)) if pod.report else ()
+        return next((model.source_message for model in models if model is not None and model.source_message), "")
+
+
+def versions(pod: facts.Pod, name: str) -> tuple[state.VersionState, ...]:
+    model = pod.report.model(name) if pod.report else None
+    return model.versions if model else ()
+
+
+def version_state(pod: facts.Pod, name: str, version: int) -> state.VersionState | None:
+    model = pod.report.model(name) if pod.report else None
+    return model.version(version) if model else None
+
+
+def available(pod: facts.Pod, name: str) -> frozenset[int]:
+    return frozenset(found.version for found in versions(pod, name) if found.state == "AVAILABLE")
+
+
+def _labels(pod: facts.Pod, name: str) -> set[tuple[str, int]]:
+    return {(label, found.version) for found in versions(pod, name) for label in found.labels}
+
+
+def _live(pod: facts.Pod, name: str) -> set[int]:
+    return {found.version for found in versions(pod, name) if found.state in LIVE}
+
+
+def _verdict(found: state.VersionState) -> str:
+    """Return how a load failed; when the agent would try again is no concern of a version that is taken out."""
+    return found.message if found.message.startswith(state.LOAD_FAILED) else "took the model server down while it was loading"
+
+
+def _state(found: state.VersionState | None) -> str:
+    if found is None:
+        return "not known to the agent yet"
+    if found.failed:
+        return found.message
+    if found.verdict != "Verified" and not found.state:
+        return f"{found.verdict}: {found.message}"
+    return found.state or "about to load"
+
+
+def _because(message: str) -> str:
+    return f": {message}" if message else ""
