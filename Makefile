@@ -15,7 +15,7 @@ STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
 KUBE ?= embedded
 
-.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-operator bench-operator-start fuzz soak lint verify generate format images clean
+.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-operator bench-operator-start bench-rollout fuzz soak lint verify generate format images clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-operator: $(STAMP)  ## The operator's figures with N TFModels (RUNS=, ARGS
 
 bench-operator-start: $(STAMP)  ## The operator's start where N TFModels are stored; the last line is one JSON object
 	@$(RUN) -m tests.bench.operator --stored --models $(or $(N),10000) --runs $(or $(RUNS),1) $(ARGS)
+
+bench-rollout: $(STAMP)  ## How long new versions take, one by one and N at once (N=, ARGS=); the last line is one JSON object
+	@$(RUN) -m tests.bench.rollout --models $(or $(N),100) $(ARGS)
 
 fuzz: $(STAMP)  ## Fuzz the readers of files for five minutes
 	@$(RUN) -m tests.fuzz --seconds 300

@@ -95,6 +95,8 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired | None:
     if memory.desired is None and children.deployment is not None and world.agents.pending(key):
         return None
     before = memory.desired if memory.holds(world.store.edition(key), time.monotonic()) else None
+    if reconcile_joined.is_moving(key, world):
+        before = None
     if before and before.follows_from(children) and (found := _unmoved(before, said, key, world)):
         memory.desired = found
         return found
@@ -116,7 +118,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
     edition, memory.desired = world.store.edition(key), None
     model = spec.parse(body)
-    plan = plans.make_plan(model, world.platform, children, _now(), said)
+    plan = plans.make_plan(model, world.platform, children, _now(), said, reconcile_joined.own_home(model, world))
     if (
         body.get("status", {}).get("conditions")
         and world.applier.missing(plan.objects)
@@ -135,6 +137,8 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     goes_on = progress.publication != plan.progress.publication
     memory.desired, memory.edition = found, edition
     steady = pace.STALLED_SECONDS if problem else pace.STEADY_SECONDS
+    if reconcile_joined.is_moving(key, world):
+        steady = pace.MOVING_SECONDS
     memory.until = now if goes_on else now + min(steady, plan.again_in_seconds or steady)
     return found
 

@@ -70,7 +70,7 @@ async def _serve(model: spec.TFModel, body: Body, shared: Shared, target: Key, w
     lingers = moves.lingers_seconds(live, shared.server.server, now) if home.moved else 0.0
     just_moved = home.server != moves.points_to(live)
     moved = home.moved if just_moved or lingers else ""
-    wanted = service.of_joined(model, shared.server.server, home.server, moved)
+    wanted = service.service(model, shared.server.server, home.server, moved)
     gone = body.get("status", {}).get("conditions") and world.applier.missing([wanted])
     if gone and not await existence.exists(body, world.client, world.store):
         return 0.0
@@ -97,6 +97,23 @@ def service_home(model: spec.TFModel, target: str, world: World, now: datetime.d
     _, everywhere = observed.answers(pods_on(model, target, world), model.model_name)
     somewhere, _ = observed.answers(pods_on(model, moves.points_to(live), world), model.model_name)
     return moves.home(target, live, target_answers=everywhere, home_answers=somewhere, now=now)
+
+
+def is_moving(key: Key, world: World) -> bool:
+    """Tell whether a model that asks for servers of its own is still on its way from a shared one."""
+    live = live_service(key, world)
+    return labels.is_shared(moves.points_to(live)) or bool(moves.left(live))
+
+
+def own_home(model: spec.TFModel, world: World) -> moves.Home | None:
+    """Return where the Service of a model that asks for servers of its own is to point; None: there."""
+    key, now = (model.namespace, model.name), datetime.datetime.now(datetime.UTC)
+    if not is_moving(key, world):
+        return None
+    live = live_service(key, world)
+    home = service_home(model, model.server_label, world, now)
+    stays = home.server != moves.points_to(live) or moves.lingers_seconds(live, model.server, now)
+    return home if stays else moves.Home(home.server)
 
 
 def pods_on(model: spec.TFModel, server: str, world: World) -> tuple[facts.PodFacts, ...]:

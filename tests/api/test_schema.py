@@ -131,6 +131,7 @@ def test_columns(cluster, tfmodel, namespace):
     status = {
         "observedGeneration": 1, "promotedVersion": 7,
         "conditions": [{"type": "Ready", "status": "False", "reason": "WaitingForPods", "message": "m", "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        "candidateVersion": 8, "rollout": {"phase": "Growing", "step": "version 8 on 0 of 1 ready pods"},
         "server": {"name": "columns", "image": "i", "pods": "1/2", "accelerator": "1 nvidia.com/gpu"},
     }  # fmt: skip
     cluster.kubectl("-n", namespace, "patch", "tfmodel/columns", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
@@ -141,15 +142,18 @@ def test_columns(cluster, tfmodel, namespace):
         """An operator may have written the status meanwhile."""
         seen = cluster.get("-n", namespace, "tfmodel", "columns")["status"]
         server, ready = seen["server"], next(c for c in seen["conditions"] if c["type"] == "Ready")
-        narrow = ["columns", ready["status"], str(seen.get("promotedVersion", "")), server["pods"], ready["reason"]]
-        return [part for part in narrow if part], [server["name"], server["image"], *server.get("accelerator", "").split()]
+        versions = [str(seen.get(name, "")) for name in ("promotedVersion", "candidateVersion")]
+        rollout = seen.get("rollout", {})
+        narrow = ["columns", ready["status"], *versions, server["pods"], ready["reason"], rollout.get("phase", "")]
+        wide = [server["name"], server["image"], *server.get("accelerator", "").split(), '{"latest":{"numVersions":2}}']
+        return [part for part in narrow if part], [*wide, *rollout.get("step", "").split()]
 
     def agree():
         (narrow, wide), row = expected(), shown("-o", "wide")[1]
-        return row[: len(narrow)] == narrow and row[len(narrow) + 1 :] == [*wide, '{"latest":{"numVersions":2}}']
+        return row[: len(narrow)] == narrow and row[len(narrow) + 1 :] == wide
 
-    assert shown()[0] == ["NAME", "READY", "VERSION", "PODS", "REASON", "AGE"]
-    assert shown("-o", "wide")[0][6:] == ["SERVER", "IMAGE", "ACCELERATOR", "POLICY"]
+    assert shown()[0] == ["NAME", "READY", "VERSION", "CANDIDATE", "PODS", "REASON", "ROLLOUT", "AGE"]
+    assert shown("-o", "wide")[0][8:] == ["SERVER", "IMAGE", "ACCELERATOR", "POLICY", "STEP"]
     cluster.wait_for("the row to show the status", agree, timeout=20)
 
 

@@ -22,7 +22,7 @@ def made(live: Live):
     assert not joined.refused
     steps = {name: shared.step(server, model, None, None, live.deployment, (), NOW) for name, model in joined.members.items()}
     plan = shared.make_plan(server, joined.members, steps, None, (), PLATFORM, live, NOW)
-    services = [service.of_joined(model, server.server, server.server_label) for model in joined.members.values()]
+    services = [service.service(model, server.server, server.server_label) for model in joined.members.values()]
     return plan, services
 
 

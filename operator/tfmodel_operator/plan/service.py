@@ -13,16 +13,26 @@ GRPC = {"name": "grpc", "port": labels.GRPC_PORT, "targetPort": "grpc", "protoco
 REST = {"name": "rest", "port": labels.REST_PORT, "targetPort": "rest", "protocol": "TCP", "appProtocol": "http"}
 
 
-def service(model: spec.TFModel) -> dict[str, Any]:
-    """Return the Service in front of ``model``'s server: REST on 8501, gRPC on 8500."""
-    wanted = model.server.service
+def service(model: spec.TFModel, server: server_spec.Server, home: str, moved: str = "") -> dict[str, Any]:
+    """Return the Service in front of ``model``: REST on 8501, gRPC on 8500.
+
+    On a shared server its endpoints are the pods that answer for the model.
+
+    Args:
+        server: How the pods are run that it asks for.
+        home: Whose pods are selected, as :data:`labels.SERVER` has it: while a model moves, those that it leaves.
+        moved: The annotation :data:`labels.MOVED`; ``""``: none.
+    """
+    wanted = server.service
+    annotations = {**wanted.annotations, **({labels.MOVED: moved} if moved else {})}
+    mark = {labels.of_model(model.name): labels.ANSWERS} if labels.is_shared(home) else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata.child(model, metadata.server_name(model), wanted.annotations),
+        "metadata": metadata.child(model, metadata.server_name(model), annotations),
         "spec": {
             "type": str(wanted.type),
-            "selector": labels.selector(metadata.server_name(model)),
+            "selector": {**labels.selector(home), **mark},
             "ports": [dict(GRPC), dict(REST)],
         },
     }
@@ -39,29 +49,6 @@ def headless(model: spec.TFModel) -> dict[str, Any]:
             "clusterIP": "None",
             "selector": labels.selector(metadata.server_name(model)),
             "ports": [dict(GRPC)],
-        },
-    }
-
-
-def of_joined(model: spec.TFModel, server: server_spec.Server, home: str, moved: str = "") -> dict[str, Any]:
-    """Return the Service in front of a model that shares a server: its endpoints are the pods that answer for it.
-
-    Args:
-        server: How the pods are run that it joins.
-        home: Whose pods are selected, as :data:`labels.SERVER` has it.
-        moved: The annotation :data:`labels.MOVED`; ``""``: none.
-    """
-    wanted = server.service
-    annotations = {**wanted.annotations, **({labels.MOVED: moved} if moved else {})}
-    mark = {labels.of_model(model.name): labels.ANSWERS} if home != model.server_label else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata.child(model, metadata.server_name(model), annotations),
-        "spec": {
-            "type": str(wanted.type),
-            "selector": {**labels.selector(home), **mark},
-            "ports": [dict(GRPC), dict(REST)],
         },
     }
 

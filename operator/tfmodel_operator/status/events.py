@@ -31,8 +31,9 @@ class Event:
 def events(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Event, ...]:
     """Return the Events that the change from ``before`` to ``after`` is worth.
 
-    Ready becoming true or ceasing to be; another trouble, or one that has become final, while it isn't; Available ceasing to
-    be true. Ordinary progress while it isn't Ready yet (pods are starting, a version is loading) is not worth any.
+    Ready becoming true or ceasing to be; another trouble, or one that has become final, while it isn't; a version that waits for
+    approval; Available ceasing to be true. Ordinary progress while it isn't Ready yet (pods are starting, a version is loading)
+    is not worth any.
     """
     was, now = _by_type(before), _by_type(after)
     posted = []
@@ -53,8 +54,10 @@ def _ready_changed(was: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
         return False
     if "True" in {before.get("status"), after["status"]}:
         return bool(before.get("status") != after["status"])
-    final = Type.STALLED in now and Type.STALLED not in was
-    return _severity(after["reason"]) in _TROUBLE and (after["reason"] != before.get("reason") or final)
+    final, another = Type.STALLED in now and Type.STALLED not in was, after["reason"] != before.get("reason")
+    if after["reason"] == Reason.WAITING_FOR_APPROVAL:
+        return bool(another)
+    return _severity(after["reason"]) in _TROUBLE and (another or final)
 
 
 def _became_unavailable(was: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -50,15 +50,22 @@ def application(fleet: Fleet) -> web.Application:
 
 
 def stats(fleet: Fleet) -> web.Application:
-    """Return the application that tells the benchmark who has been asked since ``?since=`` (of time.monotonic())."""
+    """Return the application for the benchmark: it tells who has been asked since ``?since=`` (of time.monotonic()), and takes
+    a version ``?version=`` that comes on the volume of each ``&model=``, or of all models.
+    """
     async def get(request: web.Request) -> web.Response:
         since = float(request.query.get("since", "0"))
         return web.json_response({
             "pods": len(fleet.pods), "answered": sum(pod.answered >= since for pod in fleet.pods.values()),
             "nobody": {address: at for address, at in fleet.contacts.items() if at >= since and address not in fleet.by_address}})
 
+    async def drop(request: web.Request) -> web.Response:
+        fleet.drop(int(request.query["version"]), request.query.getall("model", []))
+        return web.Response()
+
     app = web.Application()
     app.router.add_get("/stats", get)
+    app.router.add_get("/drop", drop)
     return app
 
 
@@ -90,6 +97,7 @@ def main() -> None:
     parser.add_argument("--server", required=True, help="URL of the API server")
     parser.add_argument("--certificates", type=Path, required=True, help="the cluster's directory of certificates")
     parser.add_argument("--loading-seconds", type=float, default=0.0, help="how long a version is LOADING (default: %(default)s)")
+    parser.add_argument("--poll-seconds", type=float, default=0.0, help="between two looks of a server (default: %(default)s)")
     given = parser.parse_args()
 
     # It stands for as many processes as there are pods, on machines of their own: it must not wait for a core.
@@ -97,7 +105,7 @@ def main() -> None:
 
     async def run() -> None:
         async with Api(given.server, given.certificates) as api:
-            await serve(api, Fleet(loading_seconds=given.loading_seconds))
+            await serve(api, Fleet(loading_seconds=given.loading_seconds, poll_seconds=given.poll_seconds))
 
     uvloop.run(run())
 

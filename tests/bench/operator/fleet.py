@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+import random
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfmodel_serving import agent_config, model_config, state
 
 TOUCHED_SECONDS = 0.1
 UNTOUCHED_SECONDS = 60.0
+FIRST_LOOK_SECONDS, SECOND_LOOK_SECONDS = 1.4, 1.0
+"""How long an agent at rest takes at most to look at the volume, and to look again (IDLE_SECONDS and SOURCE_LOOK_SECONDS in
+tfmodel_agent.loop): only then it calls a version complete."""
 
 ConfigMapName = tuple[str, str]
 
@@ -26,10 +30,13 @@ class Pod:
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.uid: str = body["metadata"]["uid"]
+        self.name: str = body["metadata"]["name"]
         self.address = ""
         self.config = config_name(body)
         self.annotations = body["metadata"].get("annotations", {})
         self.mounted: dict[str, str] | None = None
+        self.models: tuple[model_config.Model, ...] = ()
+        self.incomplete: dict[str, int] = {}  # model: a version that has been looked at once
         self.available: frozenset[tuple[str, int]] = frozenset()
         self.answered = 0.0  # time.monotonic() of the last whole answer
         self._changed = asyncio.Event()
@@ -57,10 +64,12 @@ class Fleet:
     Args:
         volume: The versions that every model has on its claim.
         loading_seconds: How long a version is LOADING in a pod before it is AVAILABLE.
+        poll_seconds: Between two looks of a model server at what it should have: so long a change waits for it at most.
     """
 
-    def __init__(self, volume: Collection[int] = (1, 2), loading_seconds: float = 0.0) -> None:
-        self.volume, self.loading_seconds = volume, loading_seconds
+    def __init__(self, volume: Collection[int] = (1, 2), loading_seconds: float = 0.0, poll_seconds: float = 0.0) -> None:
+        self.volume, self.loading_seconds, self.poll_seconds = volume, loading_seconds, poll_seconds
+        self._dropped: dict[str, set[int]] = {}
         self.pods: dict[str, Pod] = {}
         self.by_address: dict[str, Pod] = {}
         self.contacts: dict[str, float] = {}  # address: time.monotonic() of the last request that came there
@@ -89,6 +98,32 @@ class Fleet:
             for pod in self._by_config.get(name, ()):
                 delay = 0.0 if pod.mounted is None else UNTOUCHED_SECONDS
                 asyncio.get_running_loop().call_later(delay, self._mount, pod)
+
+    def drop(self, version: int, models: Collection[str] = ()) -> None:
+        """Have a version, complete, on the volume of these models from now on; by default of all."""
+        for pod in self.pods.values():
+            named = {model.name for model in pod.models if not models or model.name in models}
+            if named:
+                self._see(pod, named, version)
+
+    def _see(self, pod: Pod, models: Collection[str], version: int) -> None:
+        loop, first = asyncio.get_running_loop(), random.uniform(0.0, FIRST_LOOK_SECONDS)  # noqa: S311 no secret
+        for model in models:
+            self._dropped.setdefault(model, set())
+            loop.call_later(first, self._say_incomplete, pod, model, version)
+            loop.call_later(first + SECOND_LOOK_SECONDS, self._say_complete, pod, model, version)
+
+    def _say_incomplete(self, pod: Pod, model: str, version: int) -> None:
+        pod.incomplete[model] = version
+        self._serve(pod)
+
+    def _say_complete(self, pod: Pod, model: str, version: int) -> None:
+        pod.incomplete.pop(model, None)
+        self._dropped[model].add(version)
+        self._serve(pod)
+
+    def _on_volume(self, model: str) -> frozenset[int]:
+        return frozenset(self.volume) | self._dropped.get(model.removesuffix(model_config.CANDIDATE_SUFFIX), set())
 
     def _start(self, pod: Pod, address: str) -> None:
         self.pods[pod.uid] = pod
@@ -119,19 +154,25 @@ class Fleet:
             self._serve(pod)
 
     def _serve(self, pod: Pod) -> None:
-        assert pod.mounted is not None
-        models = model_config.from_text(pod.mounted["models.config"])
+        """Have the server take its next step to what is mounted: all that is wanted comes first, then the rest goes."""
+        if pod.mounted is None or pod.uid not in self.pods:
+            return
+        pod.models = model_config.from_text(pod.mounted["models.config"])
         digest = agent_config.content_hash(pod.mounted["models.config"], pod.mounted["agent.json"])
-        wanted = frozenset((model.name, version) for model in models for version in wanted_versions(model, self.volume))
-        if self.loading_seconds and wanted - pod.available:
-            asyncio.get_running_loop().call_later(self.loading_seconds, self._loaded, pod, pod.mounted, wanted)
+        volumes = {model.name: self._on_volume(model.name) for model in pod.models}
+        wanted = frozenset((model.name, version) for model in pod.models for version in wanted_versions(model, volumes[model.name]))
+        target = pod.available | wanted if wanted - pod.available else wanted
+        delay = (self.loading_seconds if target > pod.available else 0.0) + random.uniform(0.0, self.poll_seconds)  # noqa: S311 no secret
+        if target != pod.available and delay:
+            asyncio.get_running_loop().call_later(delay, self._reached, pod, pod.mounted, target)
         else:
             pod.available = wanted
-        pod.publish(agent_state(pod.uid, digest, models, self.volume, pod.available))
+        settled = pod.available == wanted
+        pod.publish(agent_state(pod.uid, digest, pod.models, volumes, pod.available, settled=settled, incomplete=pod.incomplete))
 
-    def _loaded(self, pod: Pod, mounted: dict[str, str], wanted: frozenset[tuple[str, int]]) -> None:
-        if pod.mounted is mounted:  # else another config came meanwhile
-            pod.available |= wanted
+    def _reached(self, pod: Pod, mounted: dict[str, str], target: frozenset[tuple[str, int]]) -> None:
+        if pod.mounted is mounted and pod.available != target:  # else another config came meanwhile
+            pod.available = target
             self._serve(pod)
 
 
@@ -150,22 +191,28 @@ def wanted_versions(model: model_config.Model, volume: Collection[int]) -> tuple
         case model_config.Latest(count):
             return tuple(sorted(volume, reverse=True)[:count])
         case model_config.Specific(versions):
-            return tuple(sorted(versions, reverse=True))
+            return tuple(sorted(set(versions) & set(volume), reverse=True))
     return tuple(sorted(volume, reverse=True))
 
 
-def agent_state(uid: str, config_hash: str, models: Sequence[model_config.Model], volume: Collection[int],
-                available: Collection[tuple[str, int]]) -> state.AgentState:
+def agent_state(uid: str, config_hash: str, models: Sequence[model_config.Model], volumes: Mapping[str, Collection[int]],
+                available: Collection[tuple[str, int]], *, settled: bool, incomplete: Mapping[str, int]) -> state.AgentState:
     """Return what an agent says whose model server has ``available`` and is loading the rest of what is wanted."""
     def version(model: model_config.Model, number: int) -> state.VersionState:
-        wanted = number in wanted_versions(model, volume)
+        if number not in volumes[model.name]:
+            looked_at = incomplete.get(model.name) == number
+            return state.VersionState(number, "Incomplete" if looked_at else "Missing", message="files have been looked at once")
+        wanted = number in wanted_versions(model, volumes[model.name])
         serving = "AVAILABLE" if (model.name, number) in available else "LOADING" if wanted else ""
         digest = hashlib.sha256(f"{model.name} {number}".encode()).hexdigest()
+        labels = tuple(label for label, labelled in model.version_labels.items() if labelled == number and serving == "AVAILABLE")
         return state.VersionState(number, "Verified", serving, wanted, digest=f"sha256:{digest}", size_bytes=1000,
-                                  signatures=("serving_default",), warmup_records=1)
+                                  signatures=("serving_default",), warmup_records=1, labels=labels)
 
     def numbers(model: model_config.Model) -> list[int]:
-        return sorted({*volume, *wanted_versions(model, volume)}, reverse=True)
+        named = model.version_policy.versions if isinstance(model.version_policy, model_config.Specific) else ()
+        looked_at = {incomplete[model.name]} if model.name in incomplete else set()
+        return sorted({*volumes[model.name], *named, *looked_at}, reverse=True)
 
     def told(model: model_config.Model) -> state.ModelState:
         versions = tuple(version(model, number) for number in numbers(model))
@@ -175,4 +222,4 @@ def agent_state(uid: str, config_hash: str, models: Sequence[model_config.Model]
     loading = [f"version {each.version} of {model.name}" for model in said for each in model.versions if each.state == "LOADING"]
     step = f"waiting for {loading[0]} to load" if loading else "all versions wanted are AVAILABLE"
     ready = all(any(each.state == "AVAILABLE" for each in model.versions) for model in said)
-    return state.AgentState(uid, config_hash, ready=ready, settled=not loading, step=step, models=said)
+    return state.AgentState(uid, config_hash, ready=ready, settled=settled, step=step, models=said)

@@ -50,18 +50,24 @@ class Stage:
         assert isinstance(found, dict)
         return found
 
+    def drop(self, version: int, *models: str) -> None:
+        """Have a version come on the volume of these models, or of all."""
+        named = "".join(f"&model={model}" for model in models)
+        processes.fetch(f"http://127.0.0.1:{agents.STATS_PORT}/drop?version={version}{named}")
+
     def cluster_pids(self) -> list[int]:
         """Return the processes of the control plane and of kwok."""
         return [process.pid for process in self.cluster.state.processes()]
 
 
 @contextlib.contextmanager
-def stage(count: int, *, nodes: bool = True, loading_seconds: float = 0.0) -> Iterator[Stage]:
-    """Make a set-up for ``count`` TFModels with a pod each; it ends with the block, and with this process.
+def stage(count: int, *, nodes: bool = True, loading_seconds: float = 0.0, poll_seconds: float = 0.0) -> Iterator[Stage]:
+    """Make a set-up for ``count`` TFModels; it ends with the block, and with this process.
 
     Args:
         nodes: Run a controller manager, a scheduler and fake nodes, so that pods come to be.
         loading_seconds: How long a version is LOADING in a pod before it is AVAILABLE.
+        poll_seconds: Between two looks of a model server at what it should have.
     """
     # Twice the pods fit, as a rolling update needs them, with room for those that are on their way out.
     node_count = max(2, math.ceil(2.5 * count / PODS_PER_FAKE_NODE))
@@ -74,7 +80,7 @@ def stage(count: int, *, nodes: bool = True, loading_seconds: float = 0.0) -> It
         cluster.wait_for("every node to have its range of pod addresses", lambda: _without_range(cluster), done=lambda left: not left)
         cluster.apply(*_volume())
         cluster.wait_for("the claim to be bound", lambda: cluster.get("-n", models.NAMESPACE, "pvc", models.CLAIM)["status"]["phase"] == "Bound")
-        answering = _start_agents(cluster, loading_seconds)
+        answering = _start_agents(cluster, loading_seconds, poll_seconds)
         try:
             made_stage = Stage(cluster, kubeconfig, arguments, AuditLog(cluster.audit_log), answering)
             cluster.wait_for("the agents to answer", lambda: made_stage.asked(0) is not None)
@@ -115,7 +121,7 @@ def _without_range(cluster: EmbeddedCluster) -> list[str]:
     return [node["metadata"]["name"] for node in cluster.get("nodes")["items"] if not node["spec"].get("podCIDR")]
 
 
-def _start_agents(cluster: EmbeddedCluster, loading_seconds: float) -> subprocess.Popen[bytes]:
+def _start_agents(cluster: EmbeddedCluster, loading_seconds: float, poll_seconds: float) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.bench.operator.agents", "--server", cluster.url,
-               "--certificates", str(cluster.state.plane.certificates.directory), "--loading-seconds", str(loading_seconds)]
+               "--certificates", str(cluster.state.plane.certificates.directory), "--loading-seconds", str(loading_seconds), "--poll-seconds", str(poll_seconds)]
     return processes.child(command, cluster.logs_dir / "agents.log")

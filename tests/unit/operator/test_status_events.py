@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.operator.makers import pod, seen, silent, version
+from tfmodel_operator.api import facts
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.status import status
 from tfmodel_operator.status.events import Event, events
@@ -15,6 +16,13 @@ SERVED = seen(pod("a", version(1)))
 LOADING = seen(pod("a", version(1, "LOADING"), ready=False))
 FAILED = seen(pod("a", version(2, "END", message="failed to load: broken", reason="ModelLoadFailed"), version(1)))
 STARTING = seen(silent("a"))
+
+
+def rolling(reason):
+    """A server that serves while its rollout is at something."""
+    return seen(pod("a", version(1)), rollout=facts.Rollout(Finding("False", reason, "step")))
+
+
 LATE = seen(NO_GPU, deployment={"overdue": "timed out progressing."})
 
 
@@ -39,6 +47,13 @@ def of(found):
         pytest.param(seen(NO_GPU), LATE, [("Warning", "WaitingForAccelerator")], id="trouble becomes final"),
         pytest.param(LATE, LATE, [], id="final already"),
         pytest.param(SERVED, seen(), [("Normal", "AsDesired")], id="scaled to zero"),
+        pytest.param(SERVED, rolling(Reason.ROLLING_OUT), [("Normal", "RollingOut")], id="a rollout begins"),
+        pytest.param(rolling(Reason.ROLLING_OUT), rolling(Reason.PAUSED), [], id="and is paused"),
+        pytest.param(
+            rolling(Reason.ROLLING_OUT), rolling(Reason.WAITING_FOR_APPROVAL), [("Normal", "WaitingForApproval")], id="somebody has to approve"
+        ),
+        pytest.param(rolling(Reason.WAITING_FOR_APPROVAL), rolling(Reason.WAITING_FOR_APPROVAL), [], id="and has not yet"),
+        pytest.param(rolling(Reason.ROLLING_OUT), rolling(Reason.COMPARISON_FAILED), [("Warning", "ComparisonFailed")], id="a version is refused"),
     ],
 )
 def test_events(before, after, expected):

@@ -13,7 +13,7 @@ OLD, NEW = "shared.old", "shared.new"
 
 
 def live(server: str, moved: str = ""):
-    return service.of_joined(joined_model("m"), model_server().server, server, moved)
+    return service.service(joined_model("m"), model_server().server, server, moved)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,209 @@
+"""Versions are rolled out step by step: what is written, in which order, and what status says meanwhile.
+
+The Deployment controller is the real one; pods have addresses here, and agents that say what real ones would.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.api.audit import Requests
+from tests.api.conftest import Operator
+from tests.api.kubelet import Kubelets
+from tfmodel_serving import model_config
+
+IN_PLACE = {"strategy": "InPlace"}
+ROLLOUTS = "serving.tfmodel.dev/rollouts"
+
+
+@pytest.fixture(scope="module")
+def cluster(bare):
+    return bare
+
+
+class Play:
+    """One TFModel, its operator and its pods."""
+
+    def __init__(self, cluster, namespace, manifest):
+        self.cluster, self.namespace, self.name = cluster, namespace, manifest["metadata"]["name"]
+        cluster.apply(manifest)
+
+    def get(self, kind="tfmodel", name=None):
+        return self.cluster.get("-n", self.namespace, kind, name or self.name)
+
+    def edit(self, **spec):
+        self.cluster.kubectl("-n", self.namespace, "patch", "tfmodel", self.name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def specific(self, *versions):
+        self.edit(versionPolicy={"latest": None, "specific": {"versions": list(versions)}})
+
+    def wait(self, what, condition, timeout=60):
+        found = self.cluster.wait_for(what, self.get, done=lambda body: condition(body.get("status", {})), timeout=timeout)
+        return found["status"]
+
+    def promoted(self, version):
+        def done(status):
+            return (status.get("promotedVersion"), status.get("rollout", {}).get("phase"), ready(status)["status"]) == (version, "Complete", "True")
+
+        return self.wait(f"version {version} to be promoted", done)
+
+    def phase(self, phase):
+        return self.wait(f"phase {phase}", lambda status: status.get("rollout", {}).get("phase") == phase)
+
+    def served(self, name=None):
+        text = self.get("configmap", name or f"{self.name}-models")["data"]["models.config"]
+        return {entry.name: (entry.version_policy, dict(entry.version_labels)) for entry in model_config.from_text(text)}
+
+    @property
+    def configmaps(self):
+        found = self.cluster.get("-n", self.namespace, "configmaps", "-l", f"serving.tfmodel.dev/server={self.name}")["items"]
+        return {one["metadata"]["name"]: one for one in found}
+
+    @property
+    def mounted(self):
+        volumes = self.get("deployment")["spec"]["template"]["spec"]["volumes"]
+        return next(one["configMap"]["name"] for one in volumes if one["name"] == "config")
+
+    @property
+    def pods(self):
+        found = self.cluster.get("-n", self.namespace, "pods", "-l", f"serving.tfmodel.dev/server={self.name}")["items"]
+        return {one["metadata"]["uid"] for one in found}
+
+    def events(self):
+        found = self.cluster.get("-n", self.namespace, "events")["items"]
+        return [(one["type"], one["reason"]) for one in found if one["involvedObject"]["name"] == self.name]
+
+
+def ready(status):
+    return next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {"status": "", "reason": "", "message": ""})
+
+
+@pytest.fixture
+def play(cluster, namespace, tfmodel):
+    """Return a maker of TFModels in whose namespace an operator and kubelets are at work."""
+    with Kubelets(cluster, namespace) as kubelets:
+        operator = Operator(cluster, "--namespace", namespace, "--lease", namespace, name=namespace)
+
+        def make(name="half", replicas=2, **spec):
+            server = {"replicas": replicas, "pod": {"schedulerName": "none"}}  # a scheduler would say that there are no nodes
+            made = Play(cluster, namespace, tfmodel(name, server=server, **spec))
+            made.kubelets = kubelets
+            return made
+
+        yield make
+        assert operator.stop() == 0
+        assert "Traceback" not in operator.log.read_text()
+
+
+def test_a_version_is_rolled_out_in_place_with_two_writes_and_no_new_pod(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout=IN_PLACE)
+    status = half.promoted(1)
+    assert status["endpoints"]["labels"] == {"stable": f"http://half.{half.namespace}.svc:8501/v1/models/half/labels/stable"}
+    assert half.served() == {"half": (model_config.Specific((1,)), {"stable": 1})}
+    pods, generation, asked = half.pods, half.get("deployment")["metadata"]["generation"], Requests(half.cluster)
+    half.specific(2)
+    half.promoted(2)
+    assert half.served() == {"half": (model_config.Specific((2,)), {"stable": 2})}
+    assert half.pods == pods
+    assert half.get("deployment")["metadata"]["generation"] == generation
+    writes = [line.rsplit(" ", 2)[0] for line in asked.writes()]
+    assert writes.count("patch configmaps") == 2
+    assert writes.count("patch pods") == 2 * 2
+    assert {*writes} <= {"patch configmaps", "patch pods", "patch tfmodels/status", "create events"}
+    record = json.loads(half.configmaps["half-models"]["metadata"]["annotations"][ROLLOUTS])
+    assert record["half"]["good"]["versions"] == [2]
+
+
+def test_a_version_that_is_dropped_takes_the_place_of_the_newest_one(play):
+    half = play(rollout=IN_PLACE)
+    half.promoted(3)
+    half.kubelets.drop(4)
+    status = half.promoted(4)
+    assert ready(status)["message"] == "version 4 AVAILABLE on all 2 pods"
+
+
+def test_nothing_is_written_once_a_rollout_is_over(play):
+    half = play(rollout=IN_PLACE)
+    half.promoted(3)
+    half.kubelets.drop(4)
+    half.promoted(4)
+    time.sleep(2)  # what was under way has been written
+    asked = Requests(half.cluster)
+    time.sleep(12)  # more than a look
+    assert asked.writes() == []
+
+
+def test_a_candidate_waits_on_trial_until_it_is_approved(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout=IN_PLACE)
+    half.promoted(1)
+    half.edit(rollout={"approval": "Manual"}, versionPolicy={"specific": {"versions": [2]}})
+    status = half.phase("WaitingForApproval")
+    assert (status["promotedVersion"], status["candidateVersion"], ready(status)["reason"]) == (1, 2, "WaitingForApproval")
+    assert status["endpoints"]["candidate"].endswith("/v1/models/half--candidate")
+    assert "set spec.rollout.approvedVersion to 2" in status["rollout"]["step"]
+    assert half.served()["half--candidate"][0] == model_config.Specific((2,))
+    assert half.served()["half"][0] == model_config.Specific((1,)), "no client that doesn't ask for it gets it"
+    assert next(one for one in status["versions"] if one["version"] == 2)["state"] == "AVAILABLE"
+    half.edit(rollout={"approvedVersion": 2})
+    status = half.promoted(2)
+    assert "candidate" not in status["endpoints"]
+    assert "candidateVersion" not in status
+
+
+def test_a_paused_rollout_goes_on_when_it_is_let(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout={**IN_PLACE, "paused": True})
+    half.edit(rollout={"paused": False})
+    half.promoted(1)
+    half.edit(rollout={"paused": True})
+    half.specific(2)
+    status = half.phase("Paused")
+    assert (ready(status)["reason"], status["promotedVersion"]) == ("Paused", 1)
+    half.edit(rollout={"paused": False})
+    half.promoted(2)
+
+
+def test_a_version_that_comes_with_new_pods_has_a_configmap_of_its_own_and_few_are_kept(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout={"strategy": "RollingUpdate"})
+    half.promoted(1)
+    pods = half.pods
+    for version in (2, 3, 1, 2, 3):
+        half.specific(version)
+        half.promoted(version)
+        assert half.mounted != "half-models"
+        assert half.configmaps[half.mounted]["immutable"]
+        assert half.served(half.mounted) == {"half": (model_config.Specific((version,)), {"stable": version})}
+    assert not half.pods & pods
+    half.cluster.wait_for("old ConfigMaps to be deleted", lambda: half.configmaps, done=lambda found: len(found) <= 1 + 3)
+    half.edit(rollout={"strategy": "InPlace"})
+    half.specific(1)
+    half.promoted(1)
+    assert half.mounted == "half-models"
+
+
+def test_a_record_that_is_lost_does_no_harm(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout=IN_PLACE)
+    half.promoted(1)
+    before = half.served()
+    half.cluster.kubectl("-n", half.namespace, "annotate", "configmap/half-models", f"{ROLLOUTS}-")
+    half.cluster.wait_for("the record", lambda: half.configmaps["half-models"]["metadata"]["annotations"].get(ROLLOUTS))
+    half.promoted(1)
+    assert half.served() == before
+    half.cluster.kubectl("-n", half.namespace, "delete", "configmap/half-models")
+    half.cluster.wait_for("the ConfigMap", lambda: half.configmaps.get("half-models"))
+    half.promoted(1)
+    assert half.served() == before
+
+
+def test_a_version_that_is_not_there_is_waited_for_and_a_template_may_come_with_the_next_one(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout=IN_PLACE)
+    half.promoted(1)
+    half.edit(versionPolicy={"specific": {"versions": [9]}})
+    status = half.wait("a word on version 9", lambda status: ready(status)["reason"] == "NoVersionFound")
+    assert (status["promotedVersion"], status["rollout"]["phase"]) == (1, "Verifying")
+    pods = half.pods
+    half.edit(versionPolicy={"specific": {"versions": [2]}}, server={"resources": {"requests": {"cpu": "100m"}}})
+    half.promoted(2)
+    assert not half.pods & pods
