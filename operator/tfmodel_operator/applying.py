@@ -11,6 +11,7 @@ from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors
 from tfmodel_operator.cluster.store import Body
+from tfmodel_operator.plan import configmap
 from tfmodel_operator.world import World
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ async def mark(
     config_hash: str,
     members: Mapping[str, spec.TFModel],
     seen: Mapping[str, Sequence[facts.PodFacts]],
+    key: Key,
     world: World,
 ) -> None:
     """Label the pods of a shared server with the models that they answer for, and have the kubelet bring them the config.
@@ -49,11 +51,14 @@ async def mark(
         seen: What is known of the pods, by name of the TFModel.
     """
     by_pod = {pod["metadata"]["name"]: _Marks(pod) for pod in pods}
+    reports = {pod["metadata"]["name"]: world.agents.report(pod["metadata"]["uid"]) for pod in pods}
     for name, model in members.items():
+        serves = world.memory(key).configs_with(name, configmap.base_path(model))
         for one in seen[name]:
-            by_pod[one.name].judge(name, model.model_name, one, config_hash)
+            state = reports[one.name].state
+            by_pod[one.name].judge(name, model.model_name, one, is_this=state is not None and state.config_hash in serves)
     for pod in pods:
-        marks, report = by_pod[pod["metadata"]["name"]], world.agents.report(pod["metadata"]["uid"])
+        marks, report = by_pod[pod["metadata"]["name"]], reports[pod["metadata"]["name"]]
         if report.state is None:
             continue
         annotation = marks.annotation if report.state.config_hash == config_hash else config_hash
@@ -70,14 +75,18 @@ class _Marks:
         self.labels = {key: value for key, value in metadata.get("labels", {}).items() if key.startswith(labels.MODEL_PREFIX)}
         self.wanted: dict[str, str] = {}
 
-    def judge(self, name: str, model_name: str, pod: facts.PodFacts, config_hash: str) -> None:
-        """Label the pod if it answers for a model; a first time only for what the published config means by its name."""
+    def judge(self, name: str, model_name: str, pod: facts.PodFacts, *, is_this: bool) -> None:
+        """Label the pod if it answers for a model.
+
+        Args:
+            is_this: The config that its agent has means this TFModel by the name, not one that had it before.
+        """
         label, agent = labels.of_model(name), pod.agent
         told = agent.model(model_name) if agent is not None else None
         if told is None:  # a report can be too short for all
             answers = label in self.labels and agent is not None and bool(agent.left_out)
         else:
-            answers = told.available and (label in self.labels or (agent is not None and agent.config_hash == config_hash))
+            answers = told.available and (label in self.labels or is_this)
         if answers:
             self.wanted[label] = labels.ANSWERS
 

@@ -235,7 +235,7 @@ async def _report(server: spec.ModelServer, desired: SharedDesired, body: Body, 
     )
     members = desired.joined.members
     said = _said(desired.config_hash, members, key, world)
-    await applying.mark(pods, desired.config_hash, members, said, world)
+    await applying.mark(pods, desired.config_hash, members, said, key, world)
     told = Shared(server=server, members=members, refused=_refused(desired), seen=seen, pods=said, steps=desired.steps)
     _tell_models(told, key, world)
     if world.agents.pending(key):
