@@ -74,6 +74,9 @@ bench-operator-start: $(STAMP)  ## The operator's start where N TFModels are sto
 bench-rollout: $(STAMP)  ## How long new versions take, one by one and N at once (N=, ARGS=); the last line is one JSON object
 	@$(RUN) -m tests.bench.rollout --models $(or $(N),100) $(ARGS)
 
+bench-shared: $(STAMP)  ## The figures of models on shared servers (ARGS=); the last line is one JSON object
+	@$(RUN) -m tests.bench.operator.shared $(ARGS)
+
 fuzz: $(STAMP)  ## Fuzz the readers of files for five minutes
 	@$(RUN) -m tests.fuzz --seconds 300
 

@@ -1,4 +1,4 @@
-"""Log lines that say what they are about: the TFModel of the pass they come from, and its generation."""
+"""Log lines that say what they are about: the TFModel or TFModelServer of the pass they come from, and its generation."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import contextvars
 import logging
 from collections.abc import Iterator
 
+from tfmodel_operator.api import labels
 from tfmodel_serving import json_logging
 
 _subject: contextvars.ContextVar[dict[str, object] | None] = contextvars.ContextVar("subject", default=None)
 
 
 @contextlib.contextmanager
-def about(namespace: str, name: str, generation: int | None) -> Iterator[None]:
-    """Have every log line from inside name this TFModel."""
-    subject: dict[str, object] = {"namespace": namespace, "tfmodel": name}
+def about(namespace: str, server: str, generation: int | None) -> Iterator[None]:
+    """Have every log line from inside name this TFModel, or TFModelServer.
+
+    Args:
+        server: As in a key.
+    """
+    field = "tfmodelserver" if labels.is_shared(server) else "tfmodel"
+    subject: dict[str, object] = {"namespace": namespace, field: labels.object_name(server)}
     token = _subject.set(subject if generation is None else {**subject, "generation": generation})
     try:
         yield

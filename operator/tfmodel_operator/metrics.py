@@ -9,7 +9,6 @@ import prometheus_client
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tfmodel_operator.api import kinds
 from tfmodel_operator.cluster.reflector import Reflector
 from tfmodel_operator.cluster.store import Store
 from tfmodel_operator.cluster.sweep import Sweep
@@ -45,16 +44,18 @@ class Metrics:
         """Count one request to the API server."""
         self.requests.labels(verb, str(code)).inc()
 
-    def show(self, store: Store, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized, leads: Callable[[], bool]) -> None:
+    def show(
+        self, store: Store, reflectors: Sequence[Reflector], sweeps: Sequence[Sweep], queue: Sized, leads: Callable[[], bool]
+    ) -> None:
         """Have what is asked for at each scrape shown too."""
-        self.registry.register(_Work(reflectors, sweep, queue, leads))
+        self.registry.register(_Work(reflectors, sweeps, queue, leads))
         self.registry.register(_Models(store, leads))
 
 
 class _Work(Collector):
-    def __init__(self, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized, leads: Callable[[], bool]) -> None:
+    def __init__(self, reflectors: Sequence[Reflector], sweeps: Sequence[Sweep], queue: Sized, leads: Callable[[], bool]) -> None:
         self._reflectors = reflectors
-        self._sweep = sweep
+        self._sweeps = sweeps
         self._queue = queue
         self._leads = leads
 
@@ -62,13 +63,13 @@ class _Work(Collector):
         yield GaugeMetricFamily("tfmodel_operator_leader", "1 if this replica is the one that works", value=self._leads())
         yield GaugeMetricFamily("tfmodel_operator_queue_depth", "TFModels that wait for a pass", value=len(self._queue))
         now = time.monotonic()
-        ages = {kinds.MODEL.plural: now - self._sweep.finished}
+        ages = {one.kind.plural: now - one.finished for one in self._sweeps}
         for one in self._reflectors:
             age = now - one.last_event
             ages[one.kind.plural] = max(age, ages.get(one.kind.plural, 0.0))
         family = GaugeMetricFamily(
             "tfmodel_operator_watch_last_event_age_seconds",
-            "Since a watch last told anything, a bookmark included; of TFModels, since they were last listed",
+            "Since a watch last told anything, a bookmark included; of TFModels and TFModelServers, since they were last listed",
             labels=["resource"],
         )
         for resource, age in ages.items():

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from tfmodel_operator.api import kinds, labels
+from tfmodel_operator.api import labels
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors, existence
 from tfmodel_operator.cluster.store import Body
@@ -35,13 +35,13 @@ async def publish(body: Body, status: dict[str, Any], key: Key, world: World) ->
 async def _write_status(body: Body, status: dict[str, Any], world: World) -> Any:
     """Write status; return what the API server made of it, or None: there is no such TFModel any more."""
     metadata = {key: body["metadata"][key] for key in ("name", "namespace", "uid")}
-    manifest = {"apiVersion": labels.API_VERSION, "kind": kinds.MODEL.name, "metadata": metadata, "status": status}
+    manifest = {"apiVersion": labels.API_VERSION, "kind": body["kind"], "metadata": metadata, "status": status}
     try:
         written = await world.client.apply(manifest, subresource="status")
     except (errors.Conflict, errors.NotFound):
         await existence.exists(body, world.client, world.store)  # deleted, or deleted and created anew
         return None
-    world.store.upsert(kinds.MODEL.name, written, ours=True)
+    world.store.upsert(body["kind"], written, ours=True)
     _tell(body, status, world)
     return written.get("status")
 

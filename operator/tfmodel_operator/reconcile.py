@@ -8,8 +8,8 @@ import logging
 import time
 from typing import Any
 
-from tfmodel_operator import publish
-from tfmodel_operator.api import facts, kinds, labels, spec
+from tfmodel_operator import publish, reconcile_joined, reconcile_server
+from tfmodel_operator.api import facts, kinds, labels, rules, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors, existence
@@ -38,11 +38,15 @@ async def reconcile(key: Key, world: World) -> float | None:
     Raises:
         cluster.errors.ApiError: The API server could not be read or written; the pass is to be repeated with back-off.
     """
+    if labels.is_shared(key[1]):
+        return await reconcile_server.reconcile(key, world)
     body = world.store.model(key)
     if body is None or "deletionTimestamp" in body["metadata"]:
         world.forget(key)
         return None  # its children go with it, by their owner references
     try:
+        if rules.is_joined(body.get("spec")):
+            return await reconcile_joined.reconcile(spec.parse(body), body, key, world)
         desired = await _bring_about(body, key, world)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
         return await publish.publish(body, _invalid(body, error, key, world), key, world)
@@ -91,6 +95,8 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired | None:
     if memory.desired is None and children.deployment is not None and world.agents.pending(key):
         return None
     before = memory.desired if memory.holds(world.store.edition(key), time.monotonic()) else None
+    if reconcile_joined.is_moving(key, world):
+        before = None
     if before and before.follows_from(children) and (found := _unmoved(before, said, key, world)):
         memory.desired = found
         return found
@@ -112,7 +118,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
     edition, memory.desired = world.store.edition(key), None
     model = spec.parse(body)
-    plan = plans.make_plan(model, world.platform, children, _now(), said)
+    plan = plans.make_plan(model, world.platform, children, _now(), said, reconcile_joined.own_home(model, world))
     if (
         body.get("status", {}).get("conditions")
         and world.applier.missing(plan.objects)
@@ -131,6 +137,8 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     goes_on = progress.publication != plan.progress.publication
     memory.desired, memory.edition = found, edition
     steady = pace.refused_seconds(body.get("status", {}), _now()) if problem else pace.STEADY_SECONDS
+    if reconcile_joined.is_moving(key, world):
+        steady = pace.MOVING_SECONDS
     memory.until = now if goes_on else now + min(steady, plan.again_in_seconds or steady)
     return found
 

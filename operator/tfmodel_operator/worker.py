@@ -28,7 +28,7 @@ class Worker:
         await self._queue.work(self._one)
 
     async def _one(self, key: Key) -> None:
-        body = self._world.store.model(key)
+        body = self._world.store.owner(key)
         with logs.about(*key, body["metadata"]["generation"] if body else None):
             began = time.perf_counter()
             result = await self._pass(key)

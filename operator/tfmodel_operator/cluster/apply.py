@@ -35,14 +35,17 @@ class Applier:
         """Tell whether a child doesn't exist, or has lost its owner: what happens when the owner is deleted."""
         return any(live is None or not _is_controlled(live, one) for one in objects for live in [self._store.find(one)])
 
-    async def apply(self, objects: Sequence[Manifest], key: Key, kept: Collection[tuple[str, str]] = ()) -> bool:
+    async def apply(
+        self, objects: Sequence[Manifest], key: Key, kept: Collection[tuple[str, str]] = (), *, prune: bool = True
+    ) -> bool:
         """Make all ``objects`` be so, in their order, and delete those of ``key`` that aren't among them.
-
-        Args:
-            kept: Kind and name of further ones that stay as they are.
 
         If more than the Deployment is to be written, it is tried before anything is: it has most of what only the API
         server can judge.
+
+        Args:
+            kept: Kind and name of further ones that stay as they are.
+            prune: Whether to delete.
 
         Returns:
             Whether they are all so in the store, too, and nothing else of ours is: there is nothing left to do.
@@ -64,7 +67,7 @@ class Applier:
             log.info("Applying", extra={"objects": ["/".join(_name(one)) for one in pending]})
         for one in pending:
             await self._write(one, key)
-        pruned = await self._prune(desired, key, kept)
+        pruned = prune and await self._prune(desired, key, kept)
         return not pruned and all(self._is_in_place(one, key) for one in desired)
 
     def forget(self, key: Key) -> None:

@@ -1,4 +1,4 @@
-"""Posts Events about TFModels: best effort, in the background, never in the way of a pass."""
+"""Posts Events about TFModels and TFModelServers: best effort, in the background, never in the way of a pass."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def event(regarding: Mapping[str, Any], kind: str, reason: str, note: str, repor
         "reportingInstance": reporter[:128],
         "action": "Reconcile",
         "reason": reason,
-        "regarding": {"apiVersion": kinds.MODEL.api_version, "kind": kinds.MODEL.name, **about},
+        "regarding": {"apiVersion": kinds.MODEL.api_version, "kind": regarding["kind"], **about},
         "note": note.encode(errors="replace")[:NOTE_BYTES].decode(errors="ignore"),
         "type": kind,
     }

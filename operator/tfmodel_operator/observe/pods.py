@@ -34,6 +34,11 @@ def agent_started(pod: Mapping[str, Any]) -> bool:
     return any(status["name"] == AGENT_CONTAINER and status.get("started") is True for status in _containers(pod))
 
 
+def claims(pod: Mapping[str, Any]) -> frozenset[str]:
+    """Return the claims that are mounted in a pod of a shared server; of other pods they aren't kept."""
+    return frozenset(volume["persistentVolumeClaim"]["claimName"] for volume in pod.get("spec", {}).get("volumes", ()))
+
+
 def phase(pod: Mapping[str, Any]) -> str:
     """Return how far a pod is that isn't ready, for people."""
     for status in _containers(pod):

@@ -64,7 +64,7 @@ def observed(
         published=configmap.published(configmap.read(_mounted(live, config_name)), model.model_name),
         record=configmap.record_of(find(live, config_name), model.model_name),
         server=_server(live.deployment, pods, template_hash),
-        pods=tuple(_pod(pod) for pod in pods),
+        pods=tuple(pod(one) for one in pods),
     )
 
 
@@ -116,5 +116,6 @@ def _server(
     )
 
 
-def _pod(pod: facts.PodFacts) -> rollout_facts.Pod:
-    return rollout_facts.Pod(pod.name, pod.ready, pod.current, pod.agent, pod.crash, pod.crashed_at)
+def pod(found: facts.PodFacts) -> rollout_facts.Pod:
+    """Return a pod as the planner sees it."""
+    return rollout_facts.Pod(found.name, found.ready, found.current, found.agent, found.crash, found.crashed_at)

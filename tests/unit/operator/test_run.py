@@ -17,17 +17,22 @@ from tests.unit.operator.wire import page, run, serving, status, stream, until
 
 # What kopf looks up before it watches; namespaces and CRDs too, whether it needs them or not.
 KINDS = {
-    "/api/v1": ("namespaces", "Namespace"),
-    "/apis/apiextensions.k8s.io/v1": ("customresourcedefinitions", "CustomResourceDefinition"),
-    "/apis/serving.tfmodel.dev/v1alpha1": ("tfmodels", "TFModel"),
+    "/api/v1": {"namespaces": "Namespace"},
+    "/apis/apiextensions.k8s.io/v1": {"customresourcedefinitions": "CustomResourceDefinition"},
+    "/apis/serving.tfmodel.dev/v1alpha1": {"tfmodels": "TFModel", "tfmodelservers": "TFModelServer"},
 }
 GROUPS = [path.split("/")[2:] for path in KINDS if path.startswith("/apis")]
 DISCOVERY = {
     "/api": {"versions": ["v1"]},
     "/apis": {"groups": [{"name": g, "versions": [{"version": v}], "preferredVersion": {"version": v}} for g, v in GROUPS]},
     **{
-        path: {"resources": [{"name": plural, "kind": kind, "singularName": "", "namespaced": True, "verbs": ["list", "watch"]}]}
-        for path, (plural, kind) in KINDS.items()
+        path: {
+            "resources": [
+                {"name": plural, "kind": kind, "singularName": "", "namespaced": True, "verbs": ["list", "watch"]}
+                for plural, kind in found.items()
+            ]
+        }
+        for path, found in KINDS.items()
     },
 }
 ROOT = Path(__file__).resolve().parent.parent.parent.parent

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests import bad_specs, schema
 from tests.unit.operator.makers import body, planned, tfmodel
-from tfmodel_operator.api import images, quantities, rules, spec
+from tfmodel_operator.api import images, quantities, rules, server_spec, spec
 from tfmodel_serving import model_config
 
 
@@ -148,5 +148,8 @@ def test_defaults_of_the_tests_are_complete():
     """The API server's own defaulting is compared with it in tests/api."""
     bare = {"spec": {"source": {"persistentVolumeClaim": {"claimName": "a"}}}}
     filled = schema.defaulted(copy.deepcopy(bare))
-    assert filled["spec"]["server"]["agent"]["resources"]["requests"]["cpu"] == "10m"
-    assert "accelerator" not in filled["spec"]["server"]
+    assert filled["spec"]["warmup"] == {"policy": "IfPresent", "minRecords": 0}
+    assert "server" not in filled["spec"], "it would be in the way of joining a shared server"
+    bare["spec"]["server"] = {}
+    assert schema.defaulted(bare)["spec"]["server"] == server_spec.EMPTY
+    assert "accelerator" not in schema.defaulted(bare)["spec"]["server"]
