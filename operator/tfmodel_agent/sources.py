@@ -108,7 +108,8 @@ class Sources:
     def _task(self, model: model_config.Model, settings: agent_config.ModelSettings, rest_seconds: float) -> _Task:
         known = self._known.get(model.name)
         before = known.looks if known is not None and known.wanted.model.base_path == model.base_path else {}
-        return _Task(model, before, saved_model.Settings(warmup_rules(settings), is_brief=True), rest_seconds)
+        strictness = saved_model.Settings(warmup_rules(settings), is_brief=True, mount=volume(model.base_path))
+        return _Task(model, before, strictness, rest_seconds)
 
     def _start(self, tasks: Iterable[_Task]) -> list[asyncio.Future[None]]:
         """Begin to look at every volume that nobody is looking at."""
