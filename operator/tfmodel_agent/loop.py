@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tfmodel_agent import failures, inotify, journal, modelserver, mounted, readiness, sources, steps, view
+from tfmodel_agent import failures, inotify, journal, modelserver, mounted, news, readiness, sources, steps, view
 from tfmodel_agent import history as memory
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
@@ -234,9 +234,9 @@ class Agent:
         )
         if state.step != self.state.step and step.push is None:
             log.info("Next step", extra={"step": state.step})
-        if state.ready != self.state.ready:
-            log.info("Readiness changed", extra={"ready": state.ready})
         if state != self.state:
+            for one in news.between(self.state, state):
+                log.log(one.level, one.message, extra=one.fields)
             self.state = state
             self._changed.set()
             self._changed = asyncio.Event()

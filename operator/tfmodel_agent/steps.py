@@ -11,7 +11,8 @@ core/availability_preserving_policy.cc, model_servers/server_core.cc; measured o
   are added one at a time, unless they have served before with the same files.
 * A server that was restarted gets first, and at once, what had served before. What was loading when it died is loaded alone.
 * A name is added again only when the END of its previous life was seen.
-* One reload in flight, ever. An overdue one, or a load that hangs, makes the server suspect: only a restart helps.
+* One reload in flight, ever. An overdue one, or a load that hangs, makes the server suspect: only a restart helps. One that waits
+  while nothing is served or loading, behind somebody else's, is overdue sooner.
 """
 
 from __future__ import annotations
