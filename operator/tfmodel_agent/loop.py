@@ -21,6 +21,7 @@ from tfmodel_agent import (
     looks,
     modelserver,
     mounted,
+    news,
     readiness,
     reloads,
     sources,
@@ -224,9 +225,9 @@ class Agent:
         )
         if state.step != self.state.step and step.push is None:
             log.info("Next step", extra={"step": state.step})
-        if state.ready != self.state.ready:
-            log.info("Readiness changed", extra={"ready": state.ready})
         if state != self.state:
+            for one in news.between(self.state, state):
+                log.log(one.level, one.message, extra=one.fields)
             self.state = state
             self._changed.set()
             self._changed = asyncio.Event()

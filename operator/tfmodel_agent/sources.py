@@ -109,7 +109,7 @@ class Sources:
     def _task(self, model: model_config.Model, settings: agent_config.ModelSettings, rest_seconds: float) -> _Task:
         known = self._known.get(model.name)
         before = known.looks if known is not None and known.wanted.model.base_path == model.base_path else {}
-        rules = saved_model.Settings(warmup_rules(settings), is_brief=True)
+        rules = saved_model.Settings(warmup_rules(settings), is_brief=True, mount=volume(model.base_path))
         return _Task(model, before, rules, rest_seconds, settings.watched)
 
     def _start(self, tasks: Iterable[_Task]) -> list[asyncio.Future[None]]:

@@ -44,8 +44,9 @@ def supervise(command: Sequence[str]) -> int:
         if stopping:
             break
         pause = FIRST_PAUSE_SECONDS if time.monotonic() - begin > SOUND_SECONDS else min(2 * pause, LONGEST_PAUSE_SECONDS)
-        note = {"level": "ERROR", "logger": __name__, "message": "Agent ended and is started again"}
-        sys.stdout.write(json.dumps({**note, "code": code, "in_seconds": pause}) + "\n")
+        note = {"time": time.strftime("%Y-%m-%d %H:%M:%S,000"), "level": "ERROR", "logger": __name__}
+        news = {"message": "Agent ended and is started again", "code": code, "in_seconds": pause}
+        sys.stdout.write(json.dumps({**note, **news}) + "\n")
         sys.stdout.flush()
         time.sleep(pause)
     return 0

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     rules = warmup.Rules(options.warmup, options.min_records, options.max_batch_size)
     # What is cut short is no copy any more, but a fault, if it has not grown while we waited.
-    settings = saved_model.Settings(rules, is_hashed=options.digests, patience_seconds=0.0)
+    settings = saved_model.Settings(rules, is_hashed=options.digests, mount=options.mount, patience_seconds=0.0)
     try:
         ignored = versions.list_versions(options.base_path).ignored
         looks = _two_looks(options.base_path, settings, options.settle)
@@ -41,6 +41,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--max-batch-size", type=int, default=0, metavar="N", help="the server's; 0 if it doesn't batch")
     parser.add_argument("--warmup", type=warmup.Policy, choices=list(warmup.Policy), default=warmup.Policy.IF_PRESENT)
     parser.add_argument("--min-records", type=int, default=0, metavar="N", help="warmup records wanted with --warmup=Required")
+    parser.add_argument("--mount", default="", metavar="DIR", help="what links may not leave (default: BASE_PATH)")
     parser.add_argument(
         "--settle", type=float, default=0.2, metavar="SECONDS", help="files must not change for so long (default: %(default)s)"
     )

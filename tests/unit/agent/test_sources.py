@@ -87,6 +87,17 @@ def test_watched_versions_have_digests_although_nothing_asks_for_them(half, tmp_
     run(scene)
 
 
+def test_a_version_may_be_a_link_to_another_place_of_its_mount(half, tmp_path):
+    (tmp_path / "half/1").rename(tmp_path / "release")
+    (tmp_path / "half/1").symlink_to("../release")
+
+    async def scene(known):
+        (wanted,) = await looked(known, [half], lambda wanted: wanted.findings[1].digest)
+        assert wanted.verified == {1}
+
+    run(scene)
+
+
 def test_files_the_agent_fails_on_are_no_trouble_of_the_models_beside_them(half, tmp_path, monkeypatch):
     savedmodels.place("half_plus_three", tmp_path / "other/1")
     scandir = os.scandir
@@ -128,7 +139,7 @@ def test_one_process_at_a_time_makes_a_digest_once(half, tmp_path, monkeypatch):
         nonlocal running
         running += 1
         assert running == 1
-        tasks.append(json.loads(task)["directory"])
+        tasks.append(json.loads(task)["directory"].rpartition("/")[2])
         try:
             return await run_one(task)
         finally:

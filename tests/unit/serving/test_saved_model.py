@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import re
@@ -283,9 +284,9 @@ def test_a_socket_is_rejected(version, monkeypatch):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("1/secret", "secret is a link that leaves the base path"),
-        ("1/variables/secret", "variables/secret is a link that leaves the base path"),
-        ("1", "it is a link that leaves the base path"),
+        ("1/secret", "secret is a link that leaves {}"),
+        ("1/variables/secret", "variables/secret is a link that leaves {}"),
+        ("1", "it is behind a link that leaves {}"),
     ],
 )
 def test_a_link_out_of_the_base_path_is_rejected_and_never_followed(tmp_path, version, where, message):
@@ -297,7 +298,18 @@ def test_a_link_out_of_the_base_path_is_rejected_and_never_followed(tmp_path, ve
         outside = outside / "saved_model.pb"
     (version.base / where).symlink_to(outside)
     found = version.judged()
-    assert (found.verdict, found.message) == (Verdict.REJECTED, message)
+    assert (found.verdict, found.message) == (Verdict.REJECTED, message.format(version.base))
+    assert version.judged(mount=str(version.base)).message == found.message
+    assert version.judged(mount=str(tmp_path), is_hashed=True).verdict is Verdict.VERIFIED, "the whole volume is the model's"
+
+
+def test_a_base_path_that_is_a_link_out_of_the_mount_is_not_read(tmp_path, version):
+    savedmodels.place("half_plus_two", tmp_path / "outside/1")
+    (tmp_path / "mount").mkdir()
+    (tmp_path / "mount/models").symlink_to("../outside")
+    listed = dataclasses.replace(version, base=tmp_path / "mount/models")
+    assert listed.judged(mount=str(tmp_path / "mount")).message == f"it is behind a link that leaves {tmp_path}/mount"
+    assert listed.judged(mount=str(tmp_path)).verdict is Verdict.VERIFIED
 
 
 def test_links_in_a_circle_end_in_a_reason(version):
