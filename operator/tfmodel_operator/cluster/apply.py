@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from tfmodel_operator.api import kinds, labels
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import compare, errors
-from tfmodel_operator.cluster.client import ApiClient
+from tfmodel_operator.cluster.client import FIELD_MANAGER, ApiClient
 from tfmodel_operator.cluster.store import Body, Store, version
 from tfmodel_operator.cluster.strangers import Strangers
 from tfmodel_operator.cluster.trim import trimmed
@@ -20,12 +20,6 @@ APPLIED = f"{labels.GROUP}/applied-hash"
 """Annotation: of the manifest last applied. Without it a field that left the manifest while we were down would stay."""
 PARTS = ("metadata", "spec", "data")
 UNPROCESSABLE = 422
-DISOWNED: Manifest = {"metadata": {"managedFields": [{}]}}
-"""Takes all fields from all owners. What a merge patch of ours owned would stay when it left the manifest.
-
-Source: kubernetes.io/docs/reference/using-api/server-side-apply, "Clearing managedFields".
-"""
-
 log = logging.getLogger(__name__)
 
 
@@ -98,7 +92,7 @@ class Applier:
         if dry_run:
             return replaced
         log.warning("What others changed is put back whole", extra={"objects": ["/".join(_name(desired))]})
-        await self._client.merge(desired, DISOWNED)
+        await self._client.merge(desired, _disowned(desired))
         return await self._client.apply(desired)
 
     async def _prune(self, desired: Sequence[Manifest], key: Key) -> bool:
@@ -166,6 +160,19 @@ def _content(desired: Manifest, live: Body) -> dict[str, Any]:
     """Return a merge patch: it replaces whole lists, where server-side apply would add our items to those of others."""
     seen = {key: live["metadata"][key] for key in ("uid", "resourceVersion")}
     return {"metadata": seen, **{part: desired[part] for part in ("spec", "data") if part in desired}}
+
+
+def _disowned(desired: Manifest) -> dict[str, Any]:
+    """Return a merge patch that takes its fields from all owners: what a merge patch has set would never leave the object else.
+
+    We keep one, because who applies to an object without owners shares all it has with "before-first-apply".
+
+    Source: kubernetes.io/docs/reference/using-api/server-side-apply, "Clearing managedFields"; apimachinery,
+    pkg/util/managedfields/internal/skipnonapplied.go.
+    """
+    one: dict[str, Any] = {"f:metadata": {"f:labels": {f"f:{labels.SERVER}": {}}}}
+    owner = {"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": desired["apiVersion"]}
+    return {"metadata": {"managedFields": [{**owner, "fieldsType": "FieldsV1", "fieldsV1": one}]}}
 
 
 def _controllers(live: Body) -> list[tuple[str, str, str]]:
