@@ -48,6 +48,7 @@ def test_children_are_made_owned_and_left_alone(cluster, tfmodel, namespace):
     assert "team" not in after[0]["metadata"]["labels"]
 
 
+VOLUME = '{"spec": {"template": {"spec": {"volumes": [{"name": "config", "configMap": null, "emptyDir": {}}]}}}}'
 BUDGET = '{"spec": {"maxUnavailable": null, "minAvailable": 1}}'
 
 
@@ -61,11 +62,14 @@ BUDGET = '{"spec": {"maxUnavailable": null, "minAvailable": 1}}'
         pytest.param(("patch", "service/half", "-p", '{"spec": {"selector": {"serving.tfmodel.dev/server": "x"}}}'), id="selector"),
         pytest.param(("patch", "service/half", "-p", '{"spec": {"selector": {"no": "pod"}}}'), id="more in the selector"),
         pytest.param(("patch", "poddisruptionbudget/half", "--type=merge", "-p", BUDGET), id="another kind of budget"),
+        pytest.param(("patch", "deployment/half", "-p", '{"spec": {"strategy": {"type": "RollingUpdate"}}}'), id="another strategy"),
+        pytest.param(("patch", "service/half", "--type=merge", "-p", '{"spec": {"ports": [{"name": "rest", "port": 80}]}}'), id="ports"),
+        pytest.param(("patch", "deployment/half", "-p", VOLUME), id="another volume of that name"),
         pytest.param(("set", "image", "deployment/half", "model-server=other"), id="image"),
     ],
 )
 def test_damaged_children_come_back(cluster, tfmodel, namespace, damage):
-    cluster.apply(tfmodel(server={"replicas": 2}))
+    cluster.apply(tfmodel(server={"replicas": 2, "updateStrategy": "Recreate"}))
     settled(cluster, namespace)
 
     def content():
@@ -75,6 +79,19 @@ def test_damaged_children_come_back(cluster, tfmodel, namespace, damage):
     whole = content()
     cluster.kubectl("-n", namespace, *damage)
     cluster.wait_for("the children to be whole again", lambda: _comparable(content()) == _comparable(whole), timeout=30)
+
+
+def test_what_was_put_back_whole_can_leave_again(cluster, tfmodel, namespace):
+    def made():
+        return cluster.get("-n", namespace, "deployment/half")
+
+    cluster.apply(tfmodel(server={"pod": {"env": [{"name": "A", "value": "1"}]}}))
+    settled(cluster, namespace)
+    before = made()["spec"]["template"]
+    cluster.kubectl("-n", namespace, "patch", "deployment/half", "-p", VOLUME)
+    cluster.wait_for("the template", lambda: made()["spec"]["template"] == before, timeout=30)
+    cluster.apply(tfmodel())
+    cluster.wait_for("the variable to go", lambda: "env" not in made()["spec"]["template"]["spec"]["containers"][0], timeout=30)
 
 
 def _comparable(contents):

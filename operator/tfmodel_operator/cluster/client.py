@@ -158,13 +158,12 @@ class ApiClient:
         url = f"{url}/{subresource}" if subresource else url
         return await self._call("PATCH", "apply", url, params=params, body=manifest, headers={"Content-Type": APPLY})
 
-    async def label(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the object its labels in ``manifest``, and change nothing else of it; return it as it then is."""
+    async def merge(self, manifest: Mapping[str, Any], change: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Change the object of the name in ``manifest`` by a merge patch; return it as it then is."""
         metadata = manifest["metadata"]
         url = kinds.BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        body = {"metadata": {"labels": metadata["labels"]}}
-        params = {"fieldManager": FIELD_MANAGER}
-        return await self._call("PATCH", "label", url, params=params, body=body, headers={"Content-Type": MERGE})
+        params = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+        return await self._call("PATCH", "patch", url, params=params, body=change, headers={"Content-Type": MERGE})
 
     async def create(self, kind: kinds.Kind, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object; a Conflict if there is one of its name."""

@@ -24,7 +24,7 @@ Manifest = Mapping[str, Any]
 
 SURGE_FIRST: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 REPLACE_FIRST: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
-RECREATE: dict[str, Any] = {"type": "Recreate"}
+RECREATE: dict[str, Any] = {"type": "Recreate", "rollingUpdate": None}  # said, because the API server refuses both
 _FIXED = {
     UpdateStrategy.SURGE_FIRST: SURGE_FIRST,
     UpdateStrategy.REPLACE_FIRST: REPLACE_FIRST,

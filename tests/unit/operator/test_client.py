@@ -166,6 +166,23 @@ def test_an_api_server_that_asks_for_a_pause_gets_it():
     run(test)
 
 
+def test_all_wait_for_as_long_as_an_answer_says():
+    async def test():
+        async with api(lambda _: answer()) as client:
+            clock = asyncio.get_running_loop().time
+            with pytest.raises(errors.Unavailable):
+                await client.get(kinds.POD, "ml", "half")
+            began = clock()
+            with pytest.raises(errors.Unavailable):
+                await client.get(kinds.POD, "ml", "other")
+            assert clock() - began > 0.15
+
+    async def answer():
+        return status(429, **{"Retry-After": "0.2"})
+
+    run(test)
+
+
 def test_delays_grow_to_their_limit_and_never_end():
     found = [delay for delay, _ in zip(backoff.delays(0.5, 10), range(5000), strict=False)]
     assert 0.3 < found[0] < 0.7
