@@ -90,7 +90,8 @@ class Sources:
         for name, known in self._known.items():
             asked = settings.get(name, _DEFAULT)
             if asked.digests and not known.wanted.source_message:
-                self._digests.want(known.wanted.model, known.looks, asked.watched)
+                newest = sorted(known.looks)[-1:] if asked.watches_newest else ()
+                self._digests.want(known.wanted.model, known.looks, (*asked.watched, *newest))
         return tuple(self._wanted(model, settings.get(model.name, _DEFAULT).watched) for model in models)
 
     def directory(self, name: str, version: int) -> str | None:
