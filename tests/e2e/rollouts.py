@@ -258,7 +258,10 @@ def entries(text: str) -> tuple[str, str, str]:
 
 
 def kill_operator(cluster: EmbeddedCluster) -> None:
-    """Kill all replicas with SIGKILL, so that nothing of them is left but what they have written, and have others made."""
+    """Kill all replicas with SIGKILL, so that nothing of them is left but what they have written, and have others made.
+
+    Their Lease goes with them: that it is waited for is tested elsewhere.
+    """
     pods = cluster.get("-n", SYSTEM, "pods", "-l", "app.kubernetes.io/name=tfmodel-operator")["items"]
     names = {pod["metadata"]["name"] for pod in pods}
     for directory in Path("/proc").glob("[0-9]*"):
@@ -270,6 +273,7 @@ def kill_operator(cluster: EmbeddedCluster) -> None:
         if host in names and b"tfmodel_operator" in words:
             os.kill(int(directory.name), signal.SIGKILL)
     cluster.kubectl("-n", SYSTEM, "delete", "pod", *names, "--grace-period=0", "--force")
+    cluster.kubectl("-n", SYSTEM, "delete", "lease", "tfmodel-operator", "--ignore-not-found")
 
 
 def broken_kernel() -> bytes:
