@@ -18,7 +18,7 @@ from typing import Any
 from tests import sample, savedmodels
 from tests.agent.load import Load
 from tests.cluster import EmbeddedCluster, binaries
-from tests.e2e.conftest import SYSTEM, Bench
+from tests.e2e.conftest import OPENER, SYSTEM, Bench
 
 CPU = {"requests": {"cpu": "50m"}}
 RECORDS = tuple(savedmodels.predict_record(x=x) for x in ([1.0], [2.0, 5.0], [0.0, 4.0, 8.0]))
@@ -193,12 +193,13 @@ class Served:
         self.configs.wait(f"the config {wanted}", lambda found: entries(found["data"]["models.config"]) == wanted, timeout)
 
     def loading(self, version: int) -> None:
-        """Wait until ``version`` is being loaded."""
+        """Wait until the model server says that ``version`` is LOADING, which status may be too late for."""
 
-        def is_loading(found: dict[str, Any]) -> bool:
-            return any(one["version"] == version and one["state"] == "LOADING" for one in found["status"].get("versions", []))
+        def states() -> dict[str, str]:
+            with OPENER.open(f"http://{self.bench.address()}/v1/models/half", timeout=5) as response:
+                return {one["version"]: one["state"] for one in json.load(response)["model_version_status"]}
 
-        self.status.wait(f"version {version} LOADING", is_loading)
+        self.cluster.wait_for(f"version {version} LOADING", states, done=lambda found: found.get(str(version)) == "LOADING")
 
     def complete(self, version: int, timeout: float = 60.0) -> None:
         """Wait until ``version`` is promoted and nothing moves."""
@@ -257,7 +258,10 @@ def entries(text: str) -> tuple[str, str, str]:
 
 
 def kill_operator(cluster: EmbeddedCluster) -> None:
-    """Kill all replicas with SIGKILL, so that nothing of them is left but what they have written, and have others made."""
+    """Kill all replicas with SIGKILL, so that nothing of them is left but what they have written, and have others made.
+
+    Their Lease goes with them: that it is waited for is tested elsewhere.
+    """
     pods = cluster.get("-n", SYSTEM, "pods", "-l", "app.kubernetes.io/name=tfmodel-operator")["items"]
     names = {pod["metadata"]["name"] for pod in pods}
     for directory in Path("/proc").glob("[0-9]*"):
@@ -269,6 +273,7 @@ def kill_operator(cluster: EmbeddedCluster) -> None:
         if host in names and b"tfmodel_operator" in words:
             os.kill(int(directory.name), signal.SIGKILL)
     cluster.kubectl("-n", SYSTEM, "delete", "pod", *names, "--grace-period=0", "--force")
+    cluster.kubectl("-n", SYSTEM, "delete", "lease", "tfmodel-operator", "--ignore-not-found")
 
 
 def broken_kernel() -> bytes:

@@ -83,7 +83,7 @@ def test_a_half_copied_version_waits_until_it_is_whole(model):
 def test_a_version_that_is_deleted_while_it_loads_is_forgotten(model):
     old, gone = model.promoted, model.next()
     with model.steady(old, 100) as clients:
-        directory = model.put_slow(gone, seconds=4)
+        directory = model.put_slow(gone, seconds=6)
         model.loading(gone)
         shutil.rmtree(directory)
         model.published(str(old), f"stable={old}")
@@ -124,8 +124,9 @@ def test_a_version_that_answers_alike_passes_and_one_that_does_not_is_never_seen
         status = model.failed(other, f"output y of version {other} differs from version {alike}'s by")
         assert status["promotedVersion"] == alike
         model.only(clients, alike)
-    comparison = model.bench.get("tfmodel", "half")["status"]["rollout"].get("comparison")
-    assert comparison, "what was found stays told"
+    found = model.bench.get("tfmodel", "half")["status"]["rollout"]["comparison"]
+    assert (found["version"], found["against"], found["pods"]) == (other, alike, 1), "what was found stays told"
+    assert float(found["outputs"][0]["maxRelativeDifference"]) > 0.9
 
 
 def test_a_refused_version_is_promoted_when_the_gate_is_opened_and_somebody_asks(model):
