@@ -124,9 +124,9 @@ async def _join(made: Stage, operator: OperatorProcess, api: Api, given: argpars
             await window.rest(made, operator, TIMEOUT)
             requests = opened.look().requests
             asked.append(len([one for one in requests if one.kind != "leases"]))
-            kinds = audit.by_kind(requests)
-    return {"join_seconds": statistics.median(took), "join_max_seconds": max(took), "join_requests": max(asked),
-            "join_requests_by_kind": kinds}
+            kinds = audit.by_kind(one for one in requests if one.kind != "leases")
+    return {"join_seconds": statistics.median(took), "join_max_seconds": max(took), "join_requests": statistics.median(asked),
+            "join_max_requests": max(asked), "join_requests_by_kind": kinds}
 
 
 if __name__ == "__main__":
