@@ -15,7 +15,7 @@ STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
 KUBE ?= embedded
 
-.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-rollout-latency bench-operator bench-operator-start bench-rollout fuzz soak lint verify generate format images clean
+.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-rollout-latency bench-operator bench-operator-start bench-rollout bench-shared fuzz soak lint verify generate format images clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tfmodel_operator.api import labels, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster import store
+from tfmodel_operator.cluster import pointing
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import shared as observed
 from tfmodel_operator.plan import packing
@@ -31,7 +31,7 @@ def place(model: spec.TFModel, body: Body, world: World) -> tuple[str, Finding |
     placed = packing.pack(_selecting(model.namespace, world), _servers(model.namespace, world))[model.name]
     if placed.reason is packing.Reason.PLACED:
         return placed.server, None
-    return store.chosen(body), Finding("False", _REASONS[placed.reason], placed.message)
+    return pointing.chosen(body), Finding("False", _REASONS[placed.reason], placed.message)
 
 
 def _not_found(name: str) -> Finding:
@@ -71,7 +71,7 @@ def _selecting(namespace: str, world: World) -> Iterator[packing.Model]:
     """Yield the models of a namespace that choose among servers."""
     for key in world.store.selecting(namespace):
         if (model := _parsed(key, world)) is not None and model.server_selector is not None:
-            current = store.chosen(world.store.model(key))
+            current = pointing.chosen(world.store.model(key))
             yield packing.Model(model.name, model.server_selector, _memory(model, current, world), current)
 
 

@@ -9,7 +9,7 @@ from tfmodel_operator import applying, placing, publish
 from tfmodel_operator.api import facts, kinds, labels, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster import existence, store
+from tfmodel_operator.cluster import existence, pointing
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.observe import shared as observed
@@ -30,19 +30,23 @@ async def reconcile(model: spec.TFModel, body: Body, key: Key, world: World) -> 
     shared = world.shared.get(target)
     if problem is None:
         problem = world.invalid.get(target) or (shared.refused.get(model.name) if shared is not None else None)
-    is_placed_anew = model.server_selector is not None and server != store.chosen(body)
+    is_placed_anew = model.server_selector is not None and server != pointing.chosen(body)
     if problem is None and not is_placed_anew and not _is_judged(model, shared):
         return pace.MOVING_SECONDS  # the pass over the server brings us back
     if world.agents.pending(target):
         return pace.MOVING_SECONDS  # the first word of each agent does
-    again = await _serve(model, body, shared, target, world) if shared is not None and not is_placed_anew else None
+    again = None
+    if shared is not None and not is_placed_anew:
+        again, failed = await _serve(model, body, shared, target, world)
+        problem = problem or failed
     if again == 0.0:
         return 0.0
     if is_placed_anew:
         world.memory(key).written = float("-inf")  # the server takes it in once status says so
     seen, home = _facts(model, shared, target, problem, world)
     status = statuses.of_joined(seen, home, server, body.get("status", {}), _endpoints(model, shared), world.now())
-    seconds = await publish.publish(body, status, key, world)
+    joining = pace.JOINING_SECONDS if not body.get("status", {}).get("conditions") and not is_placed_anew else 0.0
+    seconds = await publish.publish(body, status, key, world, gather_seconds=joining)
     if is_placed_anew:
         world.tell(target)
     return min(seconds, again or seconds)
@@ -58,12 +62,18 @@ def _is_judged(model: spec.TFModel, shared: Shared | None) -> bool:
     return shared is not None and shared.members.get(model.name) == model
 
 
-async def _serve(model: spec.TFModel, body: Body, shared: Shared, target: Key, world: World) -> float | None:
-    """Have the Service point where the model answers; return the seconds until it may be otherwise; 0: the model is gone."""
+async def _serve(
+    model: spec.TFModel, body: Body, shared: Shared, target: Key, world: World
+) -> tuple[float | None, Finding | None]:
+    """Have the Service point where the model answers.
+
+    Returns:
+        The seconds until it may be otherwise (0: the model is gone), and why it can't be made, if that is for somebody to mend.
+    """
     key, now = (model.namespace, model.name), datetime.datetime.now(datetime.UTC)
     live = live_service(key, world)
     if live is None and model.name in shared.refused:
-        return None
+        return None, None
     if moves.points_to(live) != model.name:
         world.agents.follow(key, ())  # of pods of its own, which it may have had
     home = service_home(model, target[1], world, now)
@@ -73,13 +83,13 @@ async def _serve(model: spec.TFModel, body: Body, shared: Shared, target: Key, w
     wanted = service.service(model, shared.server.server, home.server, moved)
     gone = body.get("status", {}).get("conditions") and world.applier.missing([wanted])
     if gone and not await existence.exists(body, world.client, world.store):
-        return 0.0
+        return 0.0, None
     # What a model has that had servers of its own stays until its Service has left them.
     own = model.name in {home.server, moved.partition(" ")[0]}
     _, problem = await applying.apply([wanted], key, world, prune=not own)
     if problem is not None:
-        return pace.STALLED_SECONDS
-    return (lingers or pace.MOVING_SECONDS) if moved else None
+        return pace.STALLED_SECONDS, problem
+    return (lingers or pace.MOVING_SECONDS) if moved else None, None
 
 
 def live_service(key: Key, world: World) -> Body | None:

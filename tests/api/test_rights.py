@@ -41,7 +41,10 @@ def test_the_rights_suffice(cluster, tfmodel, namespace, installed, scope):
         for where in (namespace, second):
             model = tfmodel(server={"replicas": 2})
             model["metadata"]["namespace"] = where
-            cluster.apply(model)
+            server = {**model, "kind": "TFModelServer", "metadata": {"name": "pool", "namespace": where}, "spec": {}}
+            joined = tfmodel("joined", serverRef={"name": "pool"})
+            joined["metadata"]["namespace"] = where
+            cluster.apply(model, server, joined)
         for where in served:
             makes_heals_and_prunes(cluster, where)
         assert second in served or not cluster.get("-n", second, "deployments")["items"]
@@ -61,6 +64,10 @@ def makes_heals_and_prunes(cluster, namespace):
     cluster.kubectl("-n", namespace, "delete", "service", "half")
     cluster.wait_for("the Service to come back", lambda: cluster.get("-n", namespace, "service", "half"))
     assert cluster.get("-n", namespace, "poddisruptionbudgets")["items"]
+    cluster.wait_for("the shared server", lambda: cluster.get("-n", namespace, "tfmodelserver", "pool")["status"]["models"]["joined"] == 1)
+    cluster.wait_for("its Deployment", lambda: cluster.get("-n", namespace, "deployment", "pool"))
+    reason = "PersistentVolumeClaim models does not exist"
+    cluster.wait_for("the claim to be asked for", lambda: reason in json.dumps(cluster.get("-n", namespace, "tfmodel", "joined")["status"]))
     cluster.kubectl("-n", namespace, "scale", "tfmodel/half", "--replicas=1")
     cluster.wait_for("the budget to go", lambda: not cluster.get("-n", namespace, "poddisruptionbudgets")["items"])
 

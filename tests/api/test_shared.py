@@ -207,6 +207,20 @@ def test_a_server_that_is_not_there_is_waited_for_and_one_that_is_deleted_comes_
     shared.ready("early")
 
 
+def test_a_service_of_the_name_that_is_not_ours_is_left_alone(shared, pods):
+    stranger = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken", "namespace": shared.namespace}, "spec": {"ports": [{"port": 80}]}}
+    shared.cluster.apply(stranger)
+    before = shared.get("service", "taken")
+    shared.server()
+    shared.model("taken")
+    shared.model("good")
+    assert "Service taken exists already" in shared.says("taken", "NameConflict")["message"]
+    shared.ready("good")
+    assert shared.get("service", "taken") == before
+    shared.delete("service", "taken")
+    shared.ready("taken")
+
+
 def test_a_claim_that_does_not_exist_harms_nobody_and_is_mounted_when_it_does(shared, pods):
     shared.server()
     shared.model("good")

@@ -197,14 +197,17 @@ def test_a_model_that_aborts_the_process_is_found_out_and_the_others_are_fed_aga
 
 
 def test_a_model_that_hangs_while_it_is_loaded_harms_nobody(shared):
+    def state():
+        return next(iter(shared.bench.get("tfmodel", "bad")["status"].get("versions", [])), {}).get("state")
+
     shared.put("bad", "hangs")
     with shared.load("half") as clients:
         shared.model("bad")
-        shared.message("bad", "ModelLoading")
-        shared.put("half", version=2)
-        shared.cluster.wait_for("version 2", lambda: shared.bench.get("tfmodel", "half")["status"].get("promotedVersion") == 2, timeout=60)
-        shared.bench.wait_ready("half")
+        shared.cluster.wait_for("the hang", lambda: state() == "LOADING", timeout=60)
+        since = clients.answers
+        shared.cluster.wait_for("answers meanwhile", lambda: clients.answers > since + 500, timeout=60)
         assert not shared.endpoints("bad")
+        assert [shared.bench.condition(name=name)["status"] for name in ("half", "other")] == ["True", "True"]
     assert clients.failures == []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfmodel_operator.api import kinds, labels
 from tfmodel_operator.api.kinds import Key
+from tfmodel_operator.cluster import pointing
 from tfmodel_operator.cluster.trim import interned, trimmed
 
 Body = dict[str, Any]
@@ -70,7 +71,7 @@ class Store:
         self._servers: dict[Key, Server] = {}
         self._editions = itertools.count(1)
         self._told: dict[tuple[str, str | None], int] = {}
-        self._pointing: dict[Key, set[tuple[str, str, str]]] = {}
+        self._pointing = pointing.Pointing()
 
     def upsert(self, kind: str, body: Mapping[str, Any], *, ours: bool = False) -> list[Key]:
         """Take in an object as it is now; return the keys to look at: none if it is nobody's, or nothing is new.
@@ -99,10 +100,8 @@ class Store:
         self._put(kind, key, kept)
         if kind != kinds.POD.name and changed - {"status"}:
             self._servers[key].edition = next(self._editions)
-        before, now = servers_of(kind, stored), servers_of(kind, kept)
-        self._point(name, before, now)
-        concerned = before | now if changed - {"status"} else before ^ now
-        return [*touched, key, *sorted(concerned)] if changed else touched
+        concerned = self._pointing.changed(name, stored, kept, status_alone=not changed - {"status"})
+        return [*touched, key, *concerned] if changed else touched
 
     def remove(self, kind: str, body: Mapping[str, Any]) -> list[Key]:
         """Forget an object; return the keys to look at: none if a newer one of its name is stored, or none at all."""
@@ -149,11 +148,11 @@ class Store:
     def selecting(self, namespace: str) -> list[Key]:
         """Return the TFModels of a namespace that choose among shared servers."""
         found = ((key, self.model(key)) for key in self._servers if key[0] == namespace and not labels.is_shared(key[1]))
-        return [key for key, body in found if at(body, "spec", "serverSelector") is not None]
+        return [key for key, body in found if pointing.at(body, "spec", "serverSelector") is not None]
 
     def pointing(self, key: Key) -> list[Key]:
         """Return the TFModels that ask to be on a shared server, or whose Service selects its pods, by name."""
-        return sorted({(namespace, name) for _, namespace, name in self._pointing.get(key, ())})
+        return self._pointing.models(key)
 
     def models(self) -> list[Key]:
         """Return the keys of all TFModels."""
@@ -192,21 +191,12 @@ class Store:
             server.absent_since = time.monotonic()
         server.owner = body
 
-    def _point(self, name: tuple[str, str, str], before: set[Key], now: set[Key]) -> None:
-        for key in before - now:
-            self._pointing[key].discard(name)
-            if not self._pointing[key]:
-                del self._pointing[key]
-        for key in now - before:
-            self._pointing.setdefault(key, set()).add(name)
-
     def _drop(self, name: tuple[str, str, str]) -> list[Key]:
         """Forget an object; return the key it belongs to, and those of the shared servers it is about."""
         body = self._objects.pop(name)
         key = key_of(name[0], body)
         assert key is not None  # noqa: S101 nothing else gets in
-        concerned = servers_of(name[0], body)
-        self._point(name, concerned, set())
+        concerned = self._pointing.changed(name, body, None)
         server = self._servers[key]
         if name[0] in _WRITTEN:
             server.owner = None
@@ -216,7 +206,7 @@ class Store:
             server.edition, server.absent_since = next(self._editions), time.monotonic()
         if server.owner is None and not server.children:
             del self._servers[key]
-        return [key, *sorted(concerned)]
+        return [key, *concerned]
 
 
 def version(body: Mapping[str, Any]) -> int:
@@ -234,38 +224,6 @@ def key_of(kind: str, body: Mapping[str, Any]) -> Key | None:
     else:
         name = metadata.get("labels", {}).get(labels.SERVER)
     return (metadata["namespace"], name) if name is not None else None
-
-
-def servers_of(kind: str, body: Mapping[str, Any] | None) -> set[Key]:
-    """Return the shared servers that a TFModel asks for or was given, or that a Service selects pods of."""
-    found: set[str] = set()
-    if kind == kinds.MODEL.name:
-        found.add(labels.shared(text_at(body, "spec", "serverRef", "name")))
-        found.add(labels.shared(chosen(body)))
-    elif kind == kinds.SERVICE.name:
-        found.add(text_at(body, "spec", "selector", labels.SERVER))
-        found.add(text_at(body, "metadata", "annotations", labels.MOVED).partition(" ")[0])
-    namespace = text_at(body, "metadata", "namespace")
-    return {(namespace, name) for name in found if labels.is_shared(name) and labels.object_name(name)}
-
-
-def chosen(body: Any) -> str:
-    """Return the TFModelServer that was chosen for a TFModel with a selector, which status keeps; ``""``: none."""
-    selects = isinstance(at(body, "spec", "serverSelector"), Mapping)
-    return text_at(body, "status", "server", "name") if selects and at(body, "status", "server", "kind") == "Shared" else ""
-
-
-def at(body: Any, *path: str) -> Any:
-    """Return a member of an object that may be of any shape, as those an older schema let in; None: there is none."""
-    for name in path:
-        body = body.get(name) if isinstance(body, Mapping) else None
-    return body
-
-
-def text_at(body: Any, *path: str) -> str:
-    """Return the text there; ``""``: there is none."""
-    found = at(body, *path)
-    return found if isinstance(found, str) else ""
 
 
 def _share(new: Body, old: Body) -> set[str]:

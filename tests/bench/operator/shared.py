@@ -3,7 +3,7 @@
 ``join_*``: one model more on a server with 50: its TFModel is applied → status says Ready, and the pod has its label; a version
 is LOADING for half a second, as a toy model is with the agent's and the server's second looks. Requests count until the operator
 is at rest. ``ready_seconds``, ``requests_per_model``, ``cpu_ms_per_model``: 500 models on 10 servers, applied → all Ready.
-``states_read``: answers of agents to the operator's requests for `/v1/state` in that time, by pod.
+``agent_ms_per_model``: CPU of the real agent for one look at a model server with 50 models, by model.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ import asyncio
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from tests.agent.conftest import Pod
+from tests.bench import agent_shared
 from tests.bench.operator import audit, isolation, window
 from tests.bench.operator.api import Api
 from tests.bench.operator.models import CLAIM, NAMESPACE, Models
@@ -56,13 +60,24 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         isolation.enter("tests.bench.operator.shared", arguments)
+        say("a look at 50 models")
+        figures = {"agent_ms_per_model": _agent()}
         with stage(given.servers + 1, loading_seconds=LOADING_SECONDS) as made:
-            figures = asyncio.run(_measure(made, given))
+            figures |= asyncio.run(_measure(made, given))
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in figures.items()}))
     return 0
+
+
+def _agent() -> float:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as directory:
+        pod = Pod(Path(directory) / "pod")
+        try:
+            return agent_shared.looks(pod)
+        finally:
+            pod.stop()
 
 
 async def _measure(made: Stage, given: argparse.Namespace) -> Figures:
@@ -109,9 +124,9 @@ async def _join(made: Stage, operator: OperatorProcess, api: Api, given: argpars
             await window.rest(made, operator, TIMEOUT)
             requests = opened.look().requests
             asked.append(len([one for one in requests if one.kind != "leases"]))
-            kinds = audit.by_kind(requests)
-    return {"join_seconds": statistics.median(took), "join_max_seconds": max(took), "join_requests": max(asked),
-            "join_requests_by_kind": kinds}
+            kinds = audit.by_kind(one for one in requests if one.kind != "leases")
+    return {"join_seconds": statistics.median(took), "join_max_seconds": max(took), "join_requests": statistics.median(asked),
+            "join_max_requests": max(asked), "join_requests_by_kind": kinds}
 
 
 if __name__ == "__main__":
