@@ -53,6 +53,8 @@ async def reconcile(key: Key, world: World) -> float | None:
     if desired is None:
         return pace.MOVING_SECONDS  # the first word of each agent brings us back, or the watch tells
     world.invalid.pop(key, None)
+    if desired.again_in_seconds == 0.0:
+        return 0.0  # the next step is due already: nobody judges by what is so only until then
     return min(await _report(server, desired, body, key, world), again, max(0.0, world.memory(key).until - time.monotonic()))
 
 
@@ -89,8 +91,7 @@ async def _report(server: spec.ModelServer, desired: SharedDesired, body: Body, 
         deployment=workload.deployment_facts(world.store.children(key).deployment),
         pods=server_objects.pod_facts(key, world),
     )
-    members = desired.joined.members
-    said = server_objects.said_of(desired.config_hash, members, key, world)
+    members, said = desired.joined.members, desired.said  # not what is said by now: the steps follow from this
     await applying.mark(pods, desired.config_hash, members, said, key, world)
     told = Shared(server=server, members=members, refused=_refused(desired), seen=seen, pods=said, steps=desired.steps)
     _tell_models(told, key, world)

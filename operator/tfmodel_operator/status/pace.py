@@ -19,7 +19,7 @@ STEADY_SECONDS = 600.0
 NEWS_SECONDS = 1.0
 """Between two writes of one status that says something new, unless Ready changes: a rollout has dozens of moments."""
 JOINING_SECONDS = 2.5
-"""So long a model that joins a shared server is mostly AVAILABLE: its first status is its last, and the server counts it once."""
+"""In that time a model that joins a shared server mostly becomes AVAILABLE: one status says all, the server counts it once."""
 NARRATION_SECONDS = 5.0
 """The same where only words and numbers are others."""
 
