@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +145,14 @@ class Planned:
     """What follows from a spec: objects now, and what is done when a version comes."""
 
     plan: plan.Plan
-    rollout: rollout_spec.Rollout
+    rollout: tuple[rollout_spec.Rollout, Mapping[str, int] | None]
 
 
 def planned(body: dict[str, Any]) -> Planned:
     """Return what follows from a TFModel of which nothing exists yet."""
     model = spec.parse(copy.deepcopy(body))
-    return Planned(plan.make_plan(model, PLATFORM, Live(), NOW), progress.desired(model).rollout)
+    desired = progress.desired(model)
+    return Planned(plan.make_plan(model, PLATFORM, Live(), NOW), (desired.rollout, desired.labels))
 
 
 def differences(before: Planned, after: Planned) -> set[str]:

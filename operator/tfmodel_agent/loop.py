@@ -143,7 +143,7 @@ class Agent:
         before, self._history = self._history, looks.fold(self._history, seen, fingerprints, now)
         self._tell_changes(before)
         if self._mounted.hash:
-            is_fed = readiness.is_fed(self._wanted, seen, self._history, now)
+            is_fed = readiness.is_fed(self._wanted, seen, self._history, now, self._mounted.readiness)
             self._history = dataclasses.replace(self._history, is_fed=is_fed)
         step = steps.next_step(self._wanted, seen, self._history, now)
         self._take(step, fingerprints, now)

@@ -34,7 +34,7 @@ def is_ready(
         return history.is_fed
     public = _public(wanted)
     return all(is_available(one.model.name, seen) for one in public) and (
-        history.is_fed or all(_is_labelled(one, seen, history) for one in public)
+        history.is_fed or history.was_fed or all(_is_labelled(one, seen, history) for one in public)
     )
 
 
@@ -43,10 +43,18 @@ def is_available(name: str, seen: memory.Seen) -> bool:
     return any(found.state == "AVAILABLE" for found in seen.models.get(name, {}).values())
 
 
-def is_fed(wanted: Sequence[steps.Wanted], seen: memory.Seen, history: memory.History, now: float) -> bool:
-    """Tell whether the server has, or had in this life, all that it could be given at once."""
+def is_fed(
+    wanted: Sequence[steps.Wanted],
+    seen: memory.Seen,
+    history: memory.History,
+    now: float,
+    readiness: agent_config.Readiness = agent_config.Readiness.PER_MODEL,
+) -> bool:
+    """Tell whether the server has, or had in this life, all that it could be given at once; a dedicated one: all it must have."""
     if history.is_fed or not seen.reachable:
         return history.is_fed
+    if readiness is agent_config.Readiness.EVERY_MODEL and not history.was_fed:
+        return all(is_available(one.model.name, seen) and _is_labelled(one, seen, history) for one in _public(wanted))
     if history.was_fed and now - history.began_at > REFEED_SECONDS:
         return True
     return not any(_is_awaited(one, seen, history, now) for one in _public(wanted))
@@ -58,12 +66,17 @@ def _public(wanted: Iterable[steps.Wanted]) -> list[steps.Wanted]:
 
 
 def _is_labelled(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> bool:
-    """Tell whether clients can use every label whose version is loaded: a pod that starts gets none before."""
+    """Tell whether clients can use every label: a pod that starts gets none before.
+
+    One whose version doesn't load here keeps the pod out, and so stops the replacement of those that have it. One whose files are
+    gone keeps nobody out: no other pod could load it either.
+    """
     if history.pushed is None:
         return True  # what labels there are isn't known
     placed = history.pushed[wanted.model.name].labels if wanted.model.name in history.pushed else {}
-    labels = wanted.model.version_labels.items()
-    return all(label in placed for label, version in labels if seen.state(wanted.model.name, version) == "AVAILABLE")
+    served = seen.models.get(wanted.model.name, {})
+    can_be_had = wanted.verified | {version for version, found in served.items() if found.state in memory.LIVE}
+    return all(label in placed for label, version in wanted.model.version_labels.items() if version in can_be_had)
 
 
 def _is_awaited(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> bool:

@@ -11,7 +11,7 @@ from tests.unit.agent.test_steps import FAILED, seen, wanted
 from tfmodel_agent import crashes, failures, readiness
 from tfmodel_agent import history as memory
 from tfmodel_serving.agent_config import Readiness
-from tfmodel_serving.model_config import Latest, Model
+from tfmodel_serving.model_config import Latest, Model, Specific
 
 GONE = memory.Seen(message="gone")
 CRASH = crashes.Crash(crashes.mark("files"), 1.0, alone=1)
@@ -63,7 +63,8 @@ LABELLED = dataclasses.replace(wanted("a", verified=[1, 2]), model=Model("a", "/
     ("server", "labels", "is_ready"),
     [
         pytest.param({1: "AVAILABLE", 2: "LOADING"}, {}, False, id="its label is not set yet"),
-        pytest.param({1: "AVAILABLE", 2: "LOADING"}, {"stable": 1}, True, id="a label has to wait for its version"),
+        pytest.param({1: "AVAILABLE", 2: "LOADING"}, {"stable": 1}, False, id="a label waits for its version"),
+        pytest.param({1: "AVAILABLE", 2: FAILED}, {"stable": 1}, False, id="the version of a label doesn't load here"),
         pytest.param({1: "AVAILABLE", 2: "AVAILABLE"}, {"stable": 1}, False, id="one of two is not set yet"),
         pytest.param({1: "AVAILABLE", 2: "AVAILABLE"}, {"stable": 2, "next": 2}, True, id="a label is about to move"),
     ],
@@ -71,10 +72,25 @@ LABELLED = dataclasses.replace(wanted("a", verified=[1, 2]), model=Model("a", "/
 def test_a_pod_that_starts_is_ready_when_clients_can_use_its_labels(server, labels, is_ready):
     fresh = memory.History(pushed={"a": memory.Served(frozenset(server), labels)}, reachable=True)
     for mode in Readiness:
-        history = dataclasses.replace(fresh, is_fed=readiness.is_fed([LABELLED], seen(a=server), fresh, 9.0))
+        history = dataclasses.replace(fresh, is_fed=readiness.is_fed([LABELLED], seen(a=server), fresh, 9.0, mode))
         assert readiness.is_ready(mode, [LABELLED], seen(a=server), history) is is_ready
-    served = dataclasses.replace(fresh, is_fed=True)
-    assert readiness.is_ready(Readiness.EVERY_MODEL, [LABELLED], seen(a=server), served), "one that serves is not taken out for a label"
+    for life in ({"is_fed": True}, {"was_fed": True}):
+        served = dataclasses.replace(fresh, **life)
+        assert readiness.is_ready(Readiness.EVERY_MODEL, [LABELLED], seen(a=server), served), "one that serves is not taken out for a label"
+
+
+def test_a_dedicated_pod_that_starts_is_not_done_with_what_fails():
+    """Else the pods of a bad version would take the place of those that serve."""
+    failed = memory.History(reachable=True, failures={("a", 2): FAILURE})
+    two = dataclasses.replace(LABELLED, model=dataclasses.replace(LABELLED.model, version_policy=Specific((1, 2))))
+    assert readiness.is_fed([two], seen(a={1: "LOADING", 2: FAILED}), failed, 9.0)
+    assert not readiness.is_fed([two], seen(a={1: "LOADING", 2: FAILED}), failed, 9.0, Readiness.EVERY_MODEL)
+
+
+def test_a_label_whose_version_is_gone_keeps_nobody_out():
+    alone = dataclasses.replace(LABELLED, findings={1: LABELLED.findings[1]})
+    history = memory.History(pushed={"a": memory.Served(frozenset({1}), {"stable": 1})}, reachable=True)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [alone], seen(a={1: "AVAILABLE"}), history)
 
 
 def test_no_client_is_sent_to_the_private_name_of_a_candidate():

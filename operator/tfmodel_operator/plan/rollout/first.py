@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tfmodel_operator.api.rollout_spec import Approval
-from tfmodel_operator.plan.rollout import draft, rest, wanted, words
+from tfmodel_operator.plan.rollout import draft, rest, words
 from tfmodel_operator.plan.rollout.record import Good, Record
 from tfmodel_operator.plan.rollout.situation import Situation, hopeless
 from tfmodel_operator.plan.rollout.step import Phase, Step
@@ -27,9 +27,8 @@ def first(s: Situation) -> Step | None:
     if chooses and serving and s.fleet.at_rest():
         return _pin(s, serving)
     policy = s.published.served if gated else s.desired.policy  # a gate that is set up now is for what comes next
-    # Labels may be there before their versions: the agents set each once its version is AVAILABLE.
-    labels = _labels(s, policy) if policy is not None else {}
-    made = dataclasses.replace(draft.config(s, _named(policy)), served=policy, labels=labels, candidate=None)
+    # No labels yet: a pod is ready when it has those it is to have, and some of these versions may never load.
+    made = dataclasses.replace(draft.config(s, _named(policy)), served=policy, labels={}, candidate=None)
     started = draft.step(s, made, Record(quarantine=s.record.quarantine), Phase.STARTING, rest.nothing_yet(s))
     return dataclasses.replace(started, candidate=max(s.fleet.answering(), default=s.candidate))
 
@@ -52,12 +51,6 @@ def _pin(s: Situation, serving: frozenset[int]) -> Step:
     made = draft.config(pinned, serving)
     reason = f"publish {made}: {words.names(serving)} AVAILABLE on {words.all_ready(s)}"
     return draft.step(pinned, made, draft.keep(pinned, made), Phase.STARTING, reason)
-
-
-def _labels(s: Situation, policy: model_config.VersionPolicy) -> dict[str, int]:
-    """Return those of the user's labels that an entry with ``policy`` may have."""
-    wish = s.desired.labels or {}
-    return {label: version for label, version in wish.items() if wanted.chosen(policy, {version})}
 
 
 def _named(policy: model_config.VersionPolicy | None) -> frozenset[int]:

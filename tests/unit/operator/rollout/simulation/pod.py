@@ -11,7 +11,7 @@ from tfmodel_agent import history as memory
 from tfmodel_agent import journal, looks, readiness, report, steps
 from tfmodel_operator.plan.rollout import config as configs
 from tfmodel_operator.plan.rollout import facts
-from tfmodel_serving import model_config, saved_model, state
+from tfmodel_serving import agent_config, model_config, saved_model, state
 
 LOOK_SECONDS = 0.2
 IDLE_SECONDS = 1.0
@@ -82,7 +82,7 @@ class Pod:
         self.history, self._asked = journal.from_json(journal.to_json(self.history), self._clock()), None
 
     def _forget(self) -> None:
-        self.history = memory.History()
+        self.history = memory.History(began_at=self._clock())
         self._asked: ModelServer | None = None
 
     # What others see.
@@ -179,7 +179,9 @@ class Pod:
         names = {one.model.name for one in wanted} | set(self.history.pushed or {}) | self.history.orphaned
         seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
         self.history = looks.fold(self.history, seen, marks, now)
-        self.history = dataclasses.replace(self.history, is_fed=readiness.is_fed(wanted, seen, self.history, now))
+        if self.mounted.hash:
+            is_fed = readiness.is_fed(wanted, seen, self.history, now, agent_config.Readiness.EVERY_MODEL)
+            self.history = dataclasses.replace(self.history, is_fed=is_fed)
         step = steps.next_step(wanted, seen, self.history, now)
         if step.suspect and not self.history.suspect:
             self.history = memory.suspected(self.history, step.suspect)
