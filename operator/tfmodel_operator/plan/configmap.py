@@ -38,10 +38,14 @@ class Share:
     settings: Mapping[str, agent_config.ModelSettings]
 
 
-def share(model: spec.TFModel, config: configs.Config) -> Share:
-    """Return what ``model`` contributes while its pods should serve ``config``."""
+def share(model: spec.TFModel, config: configs.Config, *, is_fixed: bool = False) -> Share:
+    """Return what ``model`` contributes while its pods should serve ``config``.
+
+    Args:
+        is_fixed: For a ConfigMap for one content alone, which can't come to name a version that failed since.
+    """
     entries = configs.models(config, model.model_name, base_path(model))
-    common = dataclasses.replace(settings(model), watched=config.watched)
+    common = dataclasses.replace(settings(model), watched=config.watched, watches_newest=is_fixed)
     promoted = agent_config.Promoted(model.model_name, config.compare_with) if config.compare_with else None
     private = dataclasses.replace(common, compare_with=promoted)
     return Share(entries, {entry.name: private if model_config.is_candidate_name(entry.name) else common for entry in entries})
