@@ -22,6 +22,7 @@ class PodFacts:
         agent_started: The container of its agent runs: the agent should answer.
         agent: What its agent says, or None.
         agent_message: Why its agent says nothing.
+        config: The ConfigMap it has, if that is one for one content alone; else ``""``.
         unschedulable: There is no room for it.
         crash: Why its model server keeps ending, in the kubelet's words; ``""`` unless it crashes again and again.
         crashed_at: When its model server last ended by itself, in Unix seconds.
@@ -35,6 +36,7 @@ class PodFacts:
     agent_started: bool = False
     agent: AgentState | None = None
     agent_message: str = ""
+    config: str = ""
     unschedulable: bool = False
     crash: str = ""
     crashed_at: float | None = None

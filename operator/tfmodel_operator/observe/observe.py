@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tfmodel_operator.api import conditions, facts, spec
+from tfmodel_operator.api import conditions, facts, labels, spec
 from tfmodel_operator.observe import agents, pods, workload
 
 
@@ -59,6 +59,7 @@ def _pod(pod: Mapping[str, Any], deployment: Mapping[str, Any] | None, report: a
         agent_started=pods.agent_started(pod),
         agent=report.state,
         agent_message=report.message,
+        config=pod["metadata"].get("annotations", {}).get(labels.CONFIG, ""),
         unschedulable=pods.unschedulable(pod),
         crash=pods.crash(pod),
         crashed_at=pods.crashed_at(pod),

@@ -60,11 +60,13 @@ def observed(
         template_hash: Of the template that spec asks for.
         config_name: Of the ConfigMap that is changed while pods have it mounted; it carries the records.
     """
+    there = _mounted(live, config_name)
+    fixed = str(there["metadata"]["name"]) if there and there.get("immutable") else ""
     return rollout_facts.Facts(
-        published=configmap.published(configmap.read(_mounted(live, config_name)), model.model_name),
+        published=configmap.published(configmap.read(there), model.model_name),
         record=configmap.record_of(find(live, config_name), model.model_name),
         server=_server(live.deployment, pods, template_hash),
-        pods=tuple(_pod(pod) for pod in pods),
+        pods=tuple(_pod(pod, fixed) for pod in pods),
     )
 
 
@@ -116,5 +118,5 @@ def _server(
     )
 
 
-def _pod(pod: facts.PodFacts) -> rollout_facts.Pod:
-    return rollout_facts.Pod(pod.name, pod.ready, pod.current, pod.agent, pod.crash, pod.crashed_at)
+def _pod(pod: facts.PodFacts, fixed: str) -> rollout_facts.Pod:
+    return rollout_facts.Pod(pod.name, pod.ready, pod.current, pod.agent, pod.crash, pod.crashed_at, pod.config != fixed)
