@@ -54,7 +54,7 @@ def random_edits(seed):
     def delete_pod(model):
         pods = model.get("pods")["items"]
         if pods:
-            model.kubectl("delete", "pod", dice.choice(pods)["metadata"]["name"], "--wait=false")
+            model.kubectl("delete", "pod", dice.choice(pods)["metadata"]["name"], "--wait=false", "--ignore-not-found")
 
     def bad_image(model):
         model.tfmodel(server={**SMALL, "image": "localhost/no/such:image"})
