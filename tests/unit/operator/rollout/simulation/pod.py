@@ -92,12 +92,13 @@ class Pod:
         """Its agent can't be reached."""
         return self._clock() < self.muted_until
 
-    def facts(self, current: bool) -> facts.Pod:
+    def facts(self, template: tuple[str, str] | None) -> facts.Pod:
         in_backoff = self.server is None and len(self.crashes) > 1
         crash = f"CrashLoopBackOff: restarted {len(self.crashes)} times" if in_backoff else ""
         crashed_at = self.crashes[-1] if self.crashes else None
         said = None if self.muted or self.pending else self.report
-        return facts.Pod(self.name, self.ready, current, said, crash, crashed_at)
+        current, apart = template in {None, self.template}, template is not None and template[1] != self.template[1]
+        return facts.Pod(self.name, self.ready, current, said, crash, crashed_at, apart)
 
     def serves(self, name: str) -> dict[int, Files]:
         return self.server.available(name) if self.server else {}
