@@ -46,7 +46,8 @@ class Agents(Fleet):
         digest = agent_config.content_hash(pod.mounted["models.config"], pod.mounted["agent.json"])
         wanted = {(model.name, version) for model in models for version in wanted_versions(model, self.volume)}
         pod.available = frozenset((name, version) for name, version in wanted if name not in self.broken)
-        pod.publish(agent_state(pod.uid, digest, models, self.volume, pod.available))
+        volumes = {model.name: self.volume for model in models}
+        pod.publish(agent_state(pod.uid, digest, models, volumes, pod.available, settled=pod.available == wanted, incomplete={}))
 
 
 class Played:
@@ -84,10 +85,12 @@ class Played:
             self._runner = web.AppRunner(application(self.agents), access_log=None, shutdown_timeout=0)
             await self._runner.setup()
             following = [asyncio.create_task(self._follow_pods(api)), asyncio.create_task(self._follow_configs(api))]
-            await self._stop.wait()
+            done, _ = await asyncio.wait([*following, asyncio.create_task(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
             for one in following:
                 one.cancel()
             await asyncio.wait(following)
+            for one in done:
+                one.result()  # what ended by itself has failed: pytest tells of it
             await self._runner.cleanup()
 
     async def _follow_pods(self, api: Api) -> None:
