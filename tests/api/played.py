@@ -57,7 +57,8 @@ class Played:
         self._cluster, self._namespace = cluster, namespace
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._stop = asyncio.Event()
+        self._stop, self._goes_on = asyncio.Event(), asyncio.Event()
+        self._goes_on.set()
         self.agents = Agents()
 
     def __enter__(self) -> Played:
@@ -76,6 +77,13 @@ class Played:
             self.agents.again()
 
         self._loop.call_soon_threadsafe(apply)
+
+    def hold(self) -> None:
+        """Start no pods, and hear of none, until :meth:`go_on`."""
+        self._loop.call_soon_threadsafe(self._goes_on.clear)
+
+    def go_on(self) -> None:
+        self._loop.call_soon_threadsafe(self._goes_on.set)
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
@@ -96,6 +104,7 @@ class Played:
     async def _follow_pods(self, api: Api) -> None:
         path = f"/api/v1/namespaces/{self._namespace}/pods"
         async for exists, body in api.follow(path, SELECTOR):
+            await self._goes_on.wait()
             if exists and not body.get("status", {}).get("podIP") and "deletionTimestamp" not in body["metadata"]:
                 with contextlib.suppress(Exception):  # it may be gone by now
                     await self._start(api, f"{path}/{body['metadata']['name']}/status")
