@@ -15,7 +15,7 @@ STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
 KUBE ?= embedded
 
-.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-operator bench-operator-start bench-rollout bench-shared fuzz soak lint verify generate format images clean
+.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-rollout-latency bench-operator bench-operator-start bench-rollout bench-shared fuzz soak lint verify generate format images clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ agent-e2e: $(STAMP)  ## Agent and model server as plain processes, under load (B
 
 bench-agent: $(STAMP)  ## The agent's figures; the last line is one JSON object
 	@$(RUN) -m tests.bench.agent
+
+bench-comparison: $(STAMP)  ## What comparing large answers costs the agent; the last line is one JSON object
+	@$(RUN) -m tests.bench.comparison
+
+bench-rollout-latency: $(STAMP)  ## What a rollout costs the requests beside it, against a reload by hand; the last line is one JSON object
+	@$(RUN) -m tests.bench.rollout_latency
 
 bench-operator: $(STAMP)  ## The operator's figures with N TFModels (RUNS=, ARGS=); the last line is one JSON object
 	@$(RUN) -m tests.bench.operator --models $(or $(N),400) --runs $(or $(RUNS),1) $(ARGS)

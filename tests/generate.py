@@ -20,7 +20,7 @@ from tests import sample, tfmodelservers
 from tfmodel_serving import state
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTOS = tuple(f"tfmodel_serving/protos/{name}.proto" for name in ("serving", "saved_model", "batching"))
+PROTOS = tuple(f"tfmodel_serving/protos/{name}.proto" for name in ("serving", "saved_model", "batching", "answers"))
 CRDS = ROOT / "crds"
 
 
@@ -50,23 +50,21 @@ def state_schema() -> dict[Path, bytes]:
     """Write what an agent says at /v1/state as a JSON schema."""
     types = {"int": {"type": "integer"}, "str": {"type": "string"}, "bool": {"type": "boolean"}, "float": {"type": "number"}}
 
-    def plain(value: object) -> object:
-        return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
-
     def of(kind: type) -> dict[str, object]:
         members: dict[str, object] = {}
         required: list[str] = []
         for field in dataclasses.fields(kind):  # type: ignore[arg-type]
             name = str(field.type)
             inner = name.removeprefix("tuple[").removesuffix(", ...]").removesuffix(" | None")
-            item = types.get(inner) or of(getattr(state, inner))
+            item = dict(types.get(inner) or of(getattr(state, inner)))
             if name.endswith(" | None"):
                 item = {"anyOf": [item, {"type": "null"}]}
-            members[field.name] = {"type": "array", "items": item} if name.startswith("tuple[") else dict(item)
+            members[field.name] = {"type": "array", "items": item} if name.startswith("tuple[") else item
             if field.default is dataclasses.MISSING:
                 required.append(field.name)
             else:
-                members[field.name]["default"] = plain(field.default)  # type: ignore[index]
+                default = dataclasses.asdict(field.default) if dataclasses.is_dataclass(field.default) else field.default
+                members[field.name]["default"] = default  # type: ignore[index]
         return {"type": "object", "properties": members, "required": sorted(required)}
 
     schema = of(state.AgentState)

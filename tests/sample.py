@@ -106,14 +106,14 @@ def files() -> dict[Path, bytes]:
     return {PATH: TEMPLATE.format(saved_model=lines).encode()}
 
 
-def saved_model() -> bytes:
-    """Return the `saved_model.pb` of half_plus_two: one float vector in (`x`), one out (`y`), no variables."""
+def saved_model(plus: float = 2.0) -> bytes:
+    """Return the `saved_model.pb` of x / 2 + ``plus``: one float vector in (`x`), one out (`y`), no variables."""
     import tensorflow as tf
     from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
     with tf.Graph().as_default() as graph:
         x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
-        y = tf.add(tf.multiply(x, 0.5), 2.0, name="y")
+        y = tf.add(tf.multiply(x, 0.5), plus, name="y")
 
     def info(tensor: tf.Tensor) -> meta_graph_pb2.TensorInfo:
         return meta_graph_pb2.TensorInfo(

@@ -94,19 +94,26 @@ def _two_inputs(tf: Any, path: str) -> None:
     tf.saved_model.save(module, path, signatures={"serving_default": module.weigh})
 
 
-def _slow(tf: Any, path: str) -> None:
-    """Answers 0.5 x + 2 after as many milliseconds as the first x says: for requests that must be caught in flight."""
-    module = tf.Module()
+def _slow(plus: float) -> Callable[[Any, str], None]:
+    """Answers 0.5 x + ``plus`` after as many milliseconds as the first x says: for what must be caught in the act.
 
-    def wait(x: Any) -> Any:
-        start = tf.timestamp()
-        until = tf.cast(x[0], tf.float64) / 1000.0
-        waited = tf.while_loop(lambda n: tf.timestamp() - start < until, lambda n: [n + 1], [tf.constant(0)])
-        with tf.control_dependencies(waited):
-            return {"y": 0.5 * x + 2.0}
+    With a warmup record that says so, loading it takes as long.
+    """
 
-    module.wait = tf.function(wait, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    tf.saved_model.save(module, path, signatures={"serving_default": module.wait})
+    def save(tf: Any, path: str) -> None:
+        module = tf.Module()
+
+        def wait(x: Any) -> Any:
+            start = tf.timestamp()
+            until = tf.cast(x[0], tf.float64) / 1000.0
+            waited = tf.while_loop(lambda n: tf.timestamp() - start < until, lambda n: [n + 1], [tf.constant(0)])
+            with tf.control_dependencies(waited):
+                return {"y": 0.5 * x + plus}
+
+        module.wait = tf.function(wait, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        tf.saved_model.save(module, path, signatures={"serving_default": module.wait})
+
+    return save
 
 
 def _half_plus_two_once(init_op: Callable[[Any], Any]) -> Callable[[Any, str], None]:
@@ -127,6 +134,42 @@ def _half_plus_two_once(init_op: Callable[[Any], Any]) -> Callable[[Any, str], N
     return save
 
 
+def _two_outputs(tf: Any, path: str) -> None:
+    """half_plus_two with one output more."""
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    module.both = tf.function(lambda x: {"y": 0.5 * x + 2.0, "twice": 2.0 * x}, input_signature=[spec])
+    tf.saved_model.save(module, path, signatures={"serving_default": module.both})
+
+
+def _picky(tf: Any, path: str) -> None:
+    """half_plus_two that fails where an x is 100 or more."""
+    module = tf.Module()
+
+    def answer(x: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_less(x, 100.0, message="x is too large")]):
+            return {"y": 0.5 * x + 2.0}
+
+    module.answer = tf.function(answer, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    tf.saved_model.save(module, path, signatures={"serving_default": module.answer})
+
+
+def _classifier(*weights: float) -> Callable[[Any, str], None]:
+    """Scores of three classes for each x: the softmax of x times the weights."""
+
+    def save(tf: Any, path: str) -> None:
+        module = tf.Module()
+        module.weights = tf.Variable([weights])
+        spec = tf.TensorSpec([None], tf.float32, name="x")
+        module.score = tf.function(
+            lambda x: {"scores": tf.nn.softmax(x[:, None] * module.weights), "class": tf.argmax(x[:, None] * module.weights, 1)},
+            input_signature=[spec],
+        )
+        tf.saved_model.save(module, path, signatures={"serving_default": module.score})
+
+    return save
+
+
 KINDS: dict[str, Callable[[Any, str], None]] = {
     "aborts": _half_plus_two_once(lambda tf: tf.raw_ops.Abort(error_msg="the end of the process that loads it")),
     "hangs": _half_plus_two_once(lambda tf: tf.queue.FIFOQueue(1, [tf.float32]).dequeue()),
@@ -136,7 +179,12 @@ KINDS: dict[str, Callable[[Any, str], None]] = {
     "half_plus_four": _half_plus(4.0),
     "text": _text,
     "two_inputs": _two_inputs,
-    "slow": _slow,
+    "slow": _slow(2.0),
+    "slow_plus_hundred": _slow(100.0),
+    "two_outputs": _two_outputs,
+    "picky": _picky,
+    "classifier": _classifier(1.0, 2.0, 3.0),
+    "classifier_turned": _classifier(3.0, 2.0, 1.0),
 }
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tfmodel_agent.failures import Key
 
@@ -80,6 +80,11 @@ def forgive(known: Mapping[Key, Crash], innocent: frozenset[Key], fingerprints: 
     }
 
 
+def pardon(known: Mapping[Key, Crash], asked: Iterable[Key]) -> Mapping[Key, Crash]:
+    """Return ``known`` with those of ``asked`` as they were before they were tried alone: each gets one more trial, at once."""
+    return {**known, **{key: dataclasses.replace(known[key], alone=0, is_hang=False) for key in set(asked) & set(known)}}
+
+
 def retry_at(crash: Crash, *, has_neighbours: bool) -> float | None:
     """Return when the version may be loaded again, alone, or None: not before its files change."""
     if crash.alone == 0:
@@ -94,7 +99,8 @@ def describe(version: int, crash: Crash, *, has_neighbours: bool) -> str:
     """Say what speaks against ``version`` and what comes next: `the model server died while version 3 was loading (2 times)`."""
     event = "had to be restarted" if crash.is_hang else "died"
     if crash.alone == 0:
-        return f"the model server {event} while version {version} and {crash.others} more were loading; it is loaded alone next"
+        company = f" and {crash.others} more were" if crash.others else " was"
+        return f"the model server {event} while version {version}{company} loading; it is loaded alone next"
     times = "1 time" if crash.alone == 1 else f"{crash.alone} times"
     again = retry_at(crash, has_neighbours=has_neighbours)
     then = "it stays out until its files change" if again is None else f"it is tried again after {_show(again - crash.at)}"

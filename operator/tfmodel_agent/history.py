@@ -1,7 +1,7 @@
-"""What the agent remembers of one model server, folded from what it did and saw. Losing it costs one extra reload.
+"""What the agent remembers of one model server, folded from what it did (here) and saw (:mod:`tfmodel_agent.looks`).
 
 A model server can't be asked for its config, and its status keeps failures of earlier lives: what was pushed, and when,
-is what makes its answers readable.
+is what makes its answers readable. Losing it costs one extra reload.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ STALE_SECONDS = POLL_SECONDS + 1.5
 """For so long after a push a version's END may still be that of its previous life (measured: 0.7–1.2 s)."""
 LOAD_SECONDS = 600.0
 """How long one load, warmup included, may take before it counts as hung."""
-MAX_PROVEN = 2000
-"""Versions that are remembered as having served; the latest ones."""
 
 ASPIRED = frozenset({"START", "LOADING", "AVAILABLE"})
 LIVE = ASPIRED | {"UNLOADING"}
@@ -172,10 +170,11 @@ def broken(history: History, now: float) -> History:
 
 
 def asked_anew(history: History, versions: Iterable[Key]) -> History:
-    """The config names ``versions`` that it didn't name before: how they failed then holds nobody up now."""
-    asked = frozenset(versions)
-    crashes = {key: crash for key, crash in history.crashes.items() if key not in asked}
-    return dataclasses.replace(history, failures=failed.forgiven(history.failures, asked), crashes=crashes)
+    """The config names ``versions`` that it didn't name before: how they failed, or what they did, holds nobody up now."""
+    asked = tuple(versions)
+    return dataclasses.replace(
+        history, failures=failed.forgiven(history.failures, asked), crashes=blaming.pardon(history.crashes, asked)
+    )
 
 
 def suspected(history: History, reason: str) -> History:
@@ -183,140 +182,11 @@ def suspected(history: History, reason: str) -> History:
     return dataclasses.replace(history, suspect=history.suspect or reason)
 
 
-def look(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: float) -> History:
-    """Fold one look at the server into ``history``.
-
-    Args:
-        fingerprints: Of the files of every version on the volume, by (model, version).
-    """
-    if seen.is_busy:
-        return history
-    if not seen.reachable:
-        return dataclasses.replace(history, reachable=False, is_away=True)
-    is_over = bool(history.orphaned) and _orphan_is_over(history, seen, now)
-    if _restarted(history, seen, is_over):
-        history = _next_life(history, now)
-    elif is_over:
-        history = dataclasses.replace(history, orphaned=frozenset(), is_broken=False, in_flight_since=None, pushed=None)
-    live = {(name, v) for name, versions in seen.models.items() for v, found in versions.items() if found.state in LIVE}
-    history = dataclasses.replace(history, reachable=True, is_away=False, alive=history.alive | live)
-    known: failed.Failures = {key: failure for key, failure in history.failures.items() if seen.state(*key) != "AVAILABLE"}
-    for name, versions in seen.models.items():
-        for version, found in versions.items():
-            if _failed(history, name, version, found, now):
-                known = failed.with_failed(known, (name, version), found.message, fingerprints.get((name, version)), now)
-    history = _settle(dataclasses.replace(history, failures=known), seen, fingerprints, now)
-    if _drifted(history, seen, now):
-        history = dataclasses.replace(history, pushed=None)
-    return history
-
-
 def keys(config: Mapping[str, Served]) -> frozenset[Key]:
     """Return all versions in ``config``."""
     return frozenset((name, version) for name, served in config.items() for version in served.versions)
 
 
-def _next_life(history: History, now: float) -> History:
-    """The server was restarted: what is known of the files and of their loads stays, all else went with the old process."""
-    loading, overdue = history.loading, overdue_loads(history, now)
-    if history.suspect and overdue:
-        loading = {key: loading[key] for key in overdue}  # it was restarted for them; the others only happened to be there
-    marks = {key: load.mark for key, load in loading.items()}
-    serving_names = {name for name, _ in history.serving}
-    return History(
-        pushed={},
-        pushed_at=now,
-        failures=history.failures,
-        proven=history.proven,
-        served=history.serving | {key for key in history.served if key[0] not in serving_names},
-        crashes=blaming.blame(history.crashes, marks, now, is_hang=bool(history.suspect)),
-        began_at=now,
-        was_fed=history.is_fed or history.was_fed,
-    )
-
-
 def overdue_loads(history: History, now: float) -> list[Key]:
     """Return the versions whose load takes too long."""
     return sorted(key for key, load in history.loading.items() if now - load.since > LOAD_SECONDS)
-
-
-def _settle(history: History, seen: Seen, fingerprints: Mapping[Key, object], now: float) -> History:
-    """Note which loads are over, and what that says about their files."""
-    serving = frozenset((name, v) for name, found in seen.models.items() for v, one in found.items() if one.state == "AVAILABLE")
-    ended = {key for key, load in history.loading.items() if key in history.failures and history.failures[key].at >= load.since}
-    over = {key for key in history.loading if key in serving or key in ended or _was_dropped(history, seen, key, now)}
-    proven = {**history.proven, **{key: history.loading[key].mark for key in serving & history.loading.keys()}}
-    proven |= {key: blaming.mark(fingerprints[key]) for key in serving & fingerprints.keys() if key not in proven}
-    looked_at = {name for name, _ in fingerprints}
-    there = [key for key in proven if key in serving or key in fingerprints or key[0] not in looked_at]
-    return dataclasses.replace(
-        history,
-        serving=serving,
-        proven={key: proven[key] for key in there[-MAX_PROVEN:]},
-        loading={key: load for key, load in history.loading.items() if key not in over},
-        crashes=blaming.forgive(history.crashes, serving | ended, fingerprints),
-    )
-
-
-def _was_dropped(history: History, seen: Seen, key: Key, now: float) -> bool:
-    """Tell whether a load was given up because the version is not asked for any more."""
-    name, version = key
-    is_asked_for = history.pushed is None or (name in history.pushed and version in history.pushed[name].versions)
-    return not is_asked_for and seen.state(name, version) not in LIVE and now - history.pushed_at > STALE_SECONDS
-
-
-def _orphan_is_over(history: History, seen: Seen, now: float) -> bool:
-    """A reload is answered when each name has a version that is AVAILABLE or END; what the server doesn't know it has lost."""
-    if now - (history.in_flight_since or 0.0) <= STALE_SECONDS:
-        return False
-    return all(
-        name not in seen.models or any(found.state in {"AVAILABLE", "END"} for found in seen.models[name].values())
-        for name in history.orphaned
-    )
-
-
-def _restarted(history: History, seen: Seen, is_over: bool) -> bool:
-    """A restarted server knows none of the models it was seen to know, or was away when suspect or after a connection broke."""
-    if history.suspect and not history.reachable:
-        return True
-    if history.in_flight_since is not None and not history.orphaned:
-        return False  # a restart breaks the connection, and the reload with it
-    if known := {name for name, _ in history.alive} & history.names:
-        return not known & set(seen.models)
-    has_gone = is_over or (history.is_broken and history.is_away)
-    return has_gone and not history.orphaned & set(seen.models)
-
-
-def _failed(history: History, name: str, version: int, found: ServerVersion, now: float) -> bool:
-    """Tell whether END is the verdict on the load we asked for, rather than a memory of an earlier one."""
-    if found.state != "END" or found.code == 0:
-        return False
-    if history.pushed is None:
-        return (name, version) not in history.failures
-    if name not in history.pushed or version not in history.pushed[name].versions:
-        return False
-    added = history.added.get((name, version), 0.0)
-    failure = history.failures.get((name, version))
-    if failure and failure.at >= added:
-        return False  # counted already
-    return (name, version) in history.alive or now - max(added, history.pushed_at) > STALE_SECONDS
-
-
-def _drifted(history: History, seen: Seen, now: float) -> bool:
-    """Tell whether the server has let go of something we pushed, or taken up another version of it.
-
-    Then somebody else reloaded it, or it lost a change. Models of other names can't be seen: there is no call that lists them.
-    """
-    if history.pushed is None or history.in_flight_since is not None or now - history.pushed_at <= STALE_SECONDS:
-        return False
-    for name, served in history.pushed.items():
-        found = seen.models.get(name, {})
-        if any(version not in found or _is_unloaded(found[version]) for version in served.versions):
-            return True
-        if any(one.state in ASPIRED for version, one in found.items() if version not in served.versions):
-            return True
-    return False
-
-
-def _is_unloaded(found: ServerVersion) -> bool:
-    return found.state == "END" and found.code == 0

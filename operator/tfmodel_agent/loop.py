@@ -13,13 +13,25 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tfmodel_agent import failures, inotify, journal, modelserver, mounted, readiness, sources, steps, view
+from tfmodel_agent import (
+    comparisons,
+    failures,
+    inotify,
+    journal,
+    looks,
+    modelserver,
+    mounted,
+    readiness,
+    reloads,
+    sources,
+    steps,
+    view,
+)
 from tfmodel_agent import history as memory
 from tfmodel_agent.drain import Drain
 from tfmodel_agent.metrics import Metrics
 from tfmodel_agent.report import report
 from tfmodel_agent.settings import Settings
-from tfmodel_serving import model_config
 from tfmodel_serving.state import AgentState
 
 IDLE_SECONDS = 1.4
@@ -47,18 +59,19 @@ class Agent:
         self.metrics = Metrics(lambda: self.state)
         self._changed = asyncio.Event()
         self._server = modelserver.ModelServer(settings.server)
-        self._view = view.View(settings.view)
         self._mounted = mounted.Mounted(hash="")
         self._journal = journal.Journal(settings.view / ".journal.json")
         self._history = self._journal.read(time.monotonic())
         self._sources = sources.Sources()
+        links, directory = view.View(settings.view), self._sources.directory
+        self._reloads = reloads.Reloads(self._server, links, directory, self.metrics)
+        self._comparisons = comparisons.Comparisons(settings.server, directory)
         self._wanted: tuple[steps.Wanted, ...] = ()
         self._mounted_mark: object = None
         self._config_message = ""
         self._is_config_new = self._files_moved = False
         self._looked_at = self._server_looked_at = self._seen_at = float("-inf")
         self._seen = memory.Seen()
-        self._reload: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -71,8 +84,8 @@ class Agent:
                 await self._pause(self._pause_seconds(), watch)
         finally:
             watch.close()
-            if self._reload:
-                self._reload.cancel()
+            self._reloads.close()
+            await self._comparisons.close()
             await self._sources.close()
             await self._server.close()
 
@@ -82,11 +95,13 @@ class Agent:
         return SOURCE_LOOK_SECONDS if self._files_moved else IDLE_SECONDS
 
     async def _pause(self, seconds: float, watch: inotify.Watch) -> None:
-        """Wait for the next look; changed files in the mount, a late finding or an answered reload end it."""
-        mounts = asyncio.create_task(watch.changed.wait())
-        ends: list[asyncio.Future[Any]] = [mounts, *self._sources.looking, *([self._reload] if self._reload else [])]
+        """Wait for the next look; changed files in the mount, a late finding, an answered reload or a comparison end it."""
+        waits = [asyncio.create_task(event.wait()) for event in (watch.changed, self._comparisons.news)]
+        reload = [self._reloads.in_flight] if self._reloads.in_flight else []
+        ends: list[asyncio.Future[Any]] = [*waits, *self._sources.looking, *reload]
         await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        mounts.cancel()
+        for wait in waits:
+            wait.cancel()
 
     async def wait_for_change(self, seconds: float) -> None:
         """Return when the state changes, or after ``seconds``."""
@@ -114,17 +129,18 @@ class Agent:
     def _at_rest(self) -> bool:
         """Tell whether the last look at the server still stands; each costs one call per model."""
         recent = time.monotonic() - self._server_looked_at < SERVER_LOOK_SECONDS
-        return self.state.settled and recent and self._server.connected and self._reload is None
+        is_quiet = self._reloads.in_flight is None and not self._comparisons.news.is_set()
+        return self.state.settled and recent and self._server.connected and is_quiet
 
     async def _look_at_server(self) -> None:
         self._server_looked_at = time.monotonic()
-        self._finish_reload()
+        self._history = self._reloads.finish(self._history, time.monotonic())
         seen = await self._server.look({model.name for model in self._mounted.models} | self._history.names)
         now = time.monotonic()
         if seen.reachable:
             self._seen, self._seen_at = seen, now
         fingerprints = {(one.model.name, version): mark for one in self._wanted for version, mark in one.fingerprints.items()}
-        before, self._history = self._history, memory.look(self._history, seen, fingerprints, now)
+        before, self._history = self._history, looks.fold(self._history, seen, fingerprints, now)
         self._tell_changes(before)
         if self._mounted.hash:
             is_fed = readiness.is_fed(self._wanted, seen, self._history, now, self._mounted.readiness)
@@ -133,6 +149,9 @@ class Agent:
         self._take(step, fingerprints, now)
         self._journal.write(self._history)
         self.suspect = step.suspect
+        # By what was seen just now: a server that is too busy to tell its status gets no requests from us either.
+        asked = {} if self.drain.active else comparisons.wishes(self._wanted, self._mounted.settings, seen)
+        self._comparisons.want(asked)
         if seen.is_busy and now - self._seen_at < BUSY_SECONDS:
             seen = dataclasses.replace(seen, models=self._seen.models)
         self._publish(seen, step, now)
@@ -172,42 +191,10 @@ class Agent:
         if step.push is None:
             return
         log.info("Reloading the model server", extra={"change": step.reason})
-        self._link(step.push)
-        models = [
-            model_config.Model(name, self._view.base_path(name), model_config.Specific(tuple(served.versions)), served.labels)
-            for name, served in step.push.items()
-        ]
+        self._reloads.link(step.push)
         self._history = memory.sent(self._history, step.push, now, fingerprints)
         self._journal.write(self._history)  # before the server hears of it, which may be the last thing it does
-        self._reload = asyncio.create_task(self._server.reload(models))
-
-    def _link(self, push: Mapping[str, memory.Served]) -> None:
-        for name, served in push.items():
-            for version in served.versions:
-                directory = self._sources.directory(name, version)
-                if directory is not None:  # one that isn't known serves already, and its link is there
-                    self._view.link(name, version, directory)
-
-    def _finish_reload(self) -> None:
-        if self._reload is None or not self._reload.done():
-            return
-        task, self._reload = self._reload, None
-        now = time.monotonic()
-        try:
-            task.result()
-        except modelserver.ReloadRefused as error:
-            log.error("Model server refused the reload", extra={"answer": str(error)})
-            self.metrics.reloads.labels("refused").inc()
-            self._history = memory.doubted(self._history, now)
-            if error.poisoned:
-                self._history = memory.suspected(self._history, f"it refuses every reload: {error}")
-        except modelserver.ModelServerUnreachable as error:
-            log.warning("Reload was not answered", extra={"error": str(error)})
-            self.metrics.reloads.labels("unanswered").inc()
-            self._history = (memory.broken if error.has_broken else memory.doubted)(self._history, now)
-        else:
-            self.metrics.reloads.labels("answered").inc()
-            self._history = memory.answered(self._history, now)
+        self._reloads.send(step.push)
 
     def _publish(self, seen: memory.Seen, step: steps.Step, now: float) -> None:
         config = self._mounted
@@ -220,6 +207,7 @@ class Agent:
             self._history,
             step,
             now,
+            self._comparisons.states(),
             config.readiness,
         )
         if state.step != self.state.step and step.push is None:

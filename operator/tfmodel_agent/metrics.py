@@ -72,3 +72,31 @@ class _StateCollector(Collector):
                 if version.crashes:
                     crashes.add_metric(labels, float(version.crashes))
         yield from (available, verified, crashes, model_available)
+        yield from _comparisons(state)
+
+
+def _comparisons(state: AgentState) -> Iterator[GaugeMetricFamily]:
+    """Return what came of comparisons; ``model_name`` is that of the candidate's entry."""
+
+    def family(name: str, explanation: str, *labels: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"tfmodel_agent_comparison_{name}", explanation, labels=["model_name", "version", *labels])
+
+    records = family("records", "Warmup requests that both versions answered")
+    failures = family("failures", "Warmup requests that only the candidate failed on")
+    relative = family("max_relative_difference", "Largest relative difference, 2 where no number can say it", "output")
+    agreement = family("argmax_agreement", "Share of rows whose largest value is in the same place", "output")
+    latency = family("latency_seconds", "Latency of the requests compared", "side", "quantile")
+    for model in state.models:
+        if (found := model.comparison) is None:
+            continue
+        labels = [model.name, str(found.version)]
+        records.add_metric(labels, found.records)
+        failures.add_metric(labels, found.failures)
+        for output in found.outputs:
+            relative.add_metric([*labels, output.name], output.max_relative)
+            if output.argmax_of:
+                agreement.add_metric([*labels, output.name], output.argmax_equal / output.argmax_of)
+        for side, took in (("candidate", found.candidate), ("promoted", found.promoted)):
+            latency.add_metric([*labels, side, "0.5"], took.median_seconds)
+            latency.add_metric([*labels, side, "0.99"], took.p99_seconds)
+    yield from (records, failures, relative, agreement, latency)

@@ -2,7 +2,8 @@
 
 A dedicated server is ready while each of its models answers. A shared one must not be taken from its Services by one model
 that does not: it is ready once all has been served that could be served at once, and from then on while the server answers.
-Clients of a model are kept from pods that lack it by the model's own Service.
+Clients of a model are kept from pods that lack it by the model's own Service. No client is sent to the private name of a
+candidate, so it has no part in either.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tfmodel_agent import failures, readiness, steps, trials
 from tfmodel_agent import history as memory
@@ -14,6 +14,7 @@ from tfmodel_serving.state import (
     MESSAGE_CHARACTERS,
     NAME_CHARACTERS,
     AgentState,
+    Comparison,
     ModelState,
     VersionState,
     clean,
@@ -34,9 +35,13 @@ def report(
     history: memory.History,
     step: steps.Step,
     now: float,
+    comparisons: Mapping[str, Comparison | str],
     mode: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL,
 ) -> AgentState:
     """Return the state of this pod.
+
+    Args:
+        comparisons: By the name of the candidate's entry, what has come of it or how far it is.
 
     A config or version that can't be served doesn't take a pod that serves out of its Service.
     """
@@ -49,11 +54,13 @@ def report(
         config_message=clean(config_message),
         server_message=clean(seen.message),
         suspect=clean(step.suspect),
-        models=tuple(_model(one, seen, history, now) for one in wanted),
+        models=tuple(_model(one, seen, history, now, comparisons.get(one.model.name, "")) for one in wanted),
     )
 
 
-def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> ModelState:
+def _model(
+    wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float, comparison: Comparison | str
+) -> ModelState:
     name = wanted.model.name
     targets = steps.wanted_versions(wanted, seen, history, now)
     if isinstance(wanted.model.version_policy, model_config.Specific):
@@ -67,6 +74,8 @@ def _model(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now
         available=readiness.is_available(name, seen),
         source_message=clean(wanted.source_message),
         versions=tuple(_version(wanted, v, v in targets, seen, history) for v in sorted([*in_use, *others], reverse=True)),
+        comparison=comparison if isinstance(comparison, Comparison) else None,
+        comparing=clean(comparison) if isinstance(comparison, str) else "",
     )
 
 

@@ -8,16 +8,14 @@ costs one thread. Digests come later still, from a process of low priority (:mod
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import functools
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 
-from tfmodel_agent import steps
+from tfmodel_agent import steps, threads
 from tfmodel_agent.digests import Digests
 from tfmodel_serving import agent_config, model_config, saved_model, versions, warmup
 
@@ -90,7 +88,8 @@ class Sources:
         for name, known in self._known.items():
             asked = settings.get(name, _DEFAULT)
             if asked.digests and not known.wanted.source_message:
-                self._digests.want(known.wanted.model, known.looks, asked.watched)
+                newest = sorted(known.looks)[-1:] if asked.watches_newest else ()
+                self._digests.want(known.wanted.model, known.looks, (*asked.watched, *newest))
         return tuple(self._wanted(model, settings.get(model.name, _DEFAULT).watched) for model in models)
 
     def directory(self, name: str, version: int) -> str | None:
@@ -117,7 +116,7 @@ class Sources:
         for task in tasks:
             of_volume.setdefault(volume(task.model.base_path), []).append(task)
         free = of_volume.keys() - self._looking.keys()
-        started = {name: _in_thread(functools.partial(_look_at, of_volume[name], self._found.put)) for name in free}
+        started = {name: threads.start(functools.partial(_look_at, of_volume[name], self._found.put)) for name in free}
         self._looking |= started
         return list(started.values())
 
@@ -164,25 +163,3 @@ def _look_at(tasks: Iterable[_Task], found: Callable[[_Known], None]) -> None:
         findings = {version: look.finding for version, look in looks.items()}
         fingerprints = {version: look.fingerprint for version, look in looks.items()}
         found(_Known(steps.Wanted(task.model, findings, fingerprints), looks))
-
-
-def _in_thread(do: Callable[[], None]) -> asyncio.Future[None]:
-    """Run ``do`` in a thread that the end of the process does not wait for: it may hang on a volume for ever."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def end(error: BaseException | None) -> None:
-        if not future.done():
-            future.set_result(None) if error is None else future.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            do()
-        except BaseException as raised:  # noqa: BLE001 it is raised again where the future is awaited
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(end, error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future

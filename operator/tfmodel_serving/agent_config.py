@@ -45,6 +45,7 @@ class ModelSettings:
         min_records: Warmup records wanted where the policy is Required.
         max_batch_size: The server's; 0 if it doesn't batch, or splits large batches.
         digests: Whether the content of the versions in use is hashed, which reads all of it once more.
+        watches_newest: The newest version on the volume is hashed and told of as if it were watched.
         watched: Versions that are looked at, hashed and told of as if they were in use.
         compare_with: Of a candidate's entry, which names one `specific` version: what to compare its answers with.
     """
@@ -56,6 +57,7 @@ class ModelSettings:
     digests: bool = True
     compare_with: Promoted | None = None
     watched: tuple[int, ...] = ()
+    watches_newest: bool = False
 
 
 def content_hash(models_config: str, agent_json: str) -> str:
@@ -123,6 +125,7 @@ def _settings(name: str, fields: Any) -> ModelSettings:
         digests=fields.get("digests") is not False,
         compare_with=_promoted(fields.get("compare_with")),
         watched=_versions(fields.get("watched")),
+        watches_newest=fields.get("watches_newest") is True,
     )
 
 

@@ -5,6 +5,7 @@ The server is the stand-in, or the real one: BINARY=/usr/bin/tensorflow_model_se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -90,11 +91,15 @@ class Pod:
             self.server.kill()
 
     def serve(self, *models: model_config.Model, **settings: Any) -> None:
-        """Write the mounted files as the kubelet does: both at once, by a link that is swapped."""
+        """Write the mounted files as the kubelet does: both at once, by a link that is swapped.
+
+        Args:
+            settings: Of all models but those with settings of their own in :attr:`settings`.
+        """
         self.models = {model.name: model for model in models}
         data = Path(tempfile.mkdtemp(dir=self.config, prefix="..data-"))
         (data / "models.config").write_text(model_config.to_text(models))
-        chosen = {name: agent_config.ModelSettings(**settings) for name in self.models}
+        chosen = {name: self.settings.get(name, agent_config.ModelSettings(**settings)) for name in self.models}
         (data / "agent.json").write_text(agent_config.to_json(chosen, self.readiness))
         link = self.config / "..new"
         link.symlink_to(data.name)
@@ -163,15 +168,24 @@ class Pod:
         return (self.directory / "agent.log").read_text()
 
 
-@pytest.fixture
-def empty_pod() -> Iterator[Pod]:
-    """A pod of which nothing runs yet."""
+@contextlib.contextmanager
+def pods() -> Iterator[Pod]:
+    """A pod of which nothing runs yet; on leaving, all that runs of it is stopped."""
     directory = Path(tempfile.mkdtemp(prefix="agent-", dir="/tmp"))
     directory.chmod(0o755)
     made = Pod(directory)
-    yield made
-    made.stop()
-    shutil.rmtree(directory)
+    try:
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def empty_pod() -> Iterator[Pod]:
+    """A pod of which nothing runs yet."""
+    with pods() as made:
+        yield made
 
 
 @pytest.fixture

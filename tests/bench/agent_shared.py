@@ -15,7 +15,7 @@ import time
 
 from tests.agent.conftest import Pod
 from tfmodel_agent import history as memory
-from tfmodel_agent import modelserver, report, steps
+from tfmodel_agent import looks, modelserver, report, steps
 from tfmodel_serving import agent_config, model_config, saved_model
 
 MODELS = 50
@@ -107,7 +107,7 @@ async def look(server: modelserver.ModelServer, names: list[str], wanted: list[s
     for _ in range(LOOKS):
         now = time.monotonic()
         seen = await server.look(names)
-        history = memory.look(history, seen, fingerprints, now)
+        history = looks.fold(history, seen, fingerprints, now)
         step = steps.next_step(wanted, seen, history, now)
         report.report("uid", "hash", "", wanted, seen, history, step, now)
         if step.push is not None:

@@ -16,6 +16,8 @@ from tests import sample
 from tests.cluster import EmbeddedCluster
 from tests.demo import kube
 
+pytest.register_assert_rewrite("tests.e2e.rollouts")
+
 CHART = kube.ROOT / "charts/tfmodel-operator"
 SYSTEM = "tfmodel-system"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

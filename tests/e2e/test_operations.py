@@ -241,9 +241,9 @@ def test_what_is_wrong_can_be_read_off_get_and_describe(served):
     assert message.startswith("pod half-")
     assert message.endswith(": version 2: saved_model.pb can't be parsed: wire type 6 before byte 1; replace its files, delete it, or ask for another version; version 1 goes on serving")
     headings, row = (line.split() for line in served.kubectl("get", "tfm", "-o", "wide").splitlines())
-    assert headings == ["NAME", "READY", "VERSION", "PODS", "REASON", "AGE", "SERVER", "IMAGE", "ACCELERATOR", "POLICY"]
+    assert headings == ["NAME", "READY", "VERSION", "CANDIDATE", "PODS", "REASON", "ROLLOUT", "AGE", "SERVER", "IMAGE", "ACCELERATOR", "POLICY", "STEP"]
     assert row[:5] == ["half", "False", "1", "1/1", "VersionRejected"]
-    assert row[6:] == ["half", "tensorflow/serving:2.19.1"]
+    assert row[7:9] == ["half", "tensorflow/serving:2.19.1"]
     described = served.cluster.wait_for(
         "the Event", lambda: served.kubectl("describe", "tfmodel", "half"), done=lambda text: "Warning  VersionRejected" in text
     )  # fmt: skip

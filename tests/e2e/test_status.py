@@ -157,7 +157,7 @@ def so(found, objects, recorder):
     digest = agent_config.content_hash(config.body["data"]["models.config"], config.body["data"]["agent.json"])
     (entry,) = model_config.from_text(config.body["data"]["models.config"])
     asked = spec.get("versionPolicy", {}).get("specific", {}).get("versions")
-    published = asked is None or set(entry.version_policy.versions) == set(asked)
+    published = asked is None or not replicas or set(entry.version_policy.versions) == set(asked)
     return applied and observed and running and published and all(serves(pod, digest, asked, recorder) for pod in pods)
 
 
@@ -296,6 +296,6 @@ def test_status_reads_well_in_describe(served):
     described = served.kubectl("describe", "tfmodel", "half")
     assert "version 2 AVAILABLE on all 1 pods" in described
     rows = served.kubectl("get", "tfm", "-o", "wide").splitlines()
-    assert rows[0].split()[:6] == ["NAME", "READY", "VERSION", "PODS", "REASON", "AGE"]
+    assert rows[0].split()[:6] == ["NAME", "READY", "VERSION", "CANDIDATE", "PODS", "REASON"]
     assert rows[1].split()[:5] == ["half", "True", "2", "1/1", "AsDesired"]
     assert "tensorflow/serving:2.19.1" in rows[1]

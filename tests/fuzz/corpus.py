@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 from google.protobuf import text_format
 
 from tests import savedmodels
 from tests.fuzz import targets
-from tests.modelserver.protos import saved_model_pb2
+from tests.modelserver.protos import classification_pb2, inference_pb2, predict_pb2, regression_pb2, saved_model_pb2, tensor_pb2
 
 
 def corpus() -> dict[str, list[bytes]]:
@@ -24,7 +26,40 @@ def corpus() -> dict[str, list[bytes]]:
         "records": [*frames, b"".join(frames), frames[0] + b"tail", b""],
         "warmup_file": [*frames, b"".join(frames), frames[0] + b"tail", b""],
         "warmup_record": logs,
+        "tensor": [tensor.SerializeToString() for tensor in _tensors()],
+        "answer": [answer.SerializeToString() for answer in _answers()],
     }
+
+
+def _tensors() -> list:
+    made = [
+        tensor_pb2.TensorProto(dtype=1, float_val=[1.0, 2.0]),
+        tensor_pb2.TensorProto(dtype=2, tensor_content=struct.pack("<2d", 1.0, float("nan"))),
+        tensor_pb2.TensorProto(dtype=7, string_val=[b"a", b"bc"]),
+        tensor_pb2.TensorProto(dtype=7, tensor_content=b"\1\2abc"),
+        tensor_pb2.TensorProto(dtype=8, scomplex_val=[1.0, 2.0]),
+        tensor_pb2.TensorProto(dtype=9, int64_val=[-1, 2**62]),
+        tensor_pb2.TensorProto(dtype=14, half_val=[16256]),
+        tensor_pb2.TensorProto(dtype=25, float8_val=b"\x38\x7f"),
+        tensor_pb2.TensorProto(dtype=29, int_val=[-8, 7]),
+    ]
+    for tensor in made:
+        tensor.tensor_shape.dim.add(size=1)
+        tensor.tensor_shape.dim.add(size=2)
+    return made
+
+
+def _answers() -> list:
+    predicted = predict_pb2.PredictResponse()
+    for number, tensor in enumerate(_tensors()):
+        predicted.outputs[f"y{number}"].CopyFrom(tensor)
+    classified, regressed = classification_pb2.ClassificationResponse(), regression_pb2.RegressionResponse()
+    classified.result.classifications.add().classes.add(label="cat", score=0.5)
+    regressed.result.regressions.add(value=2.5)
+    several = inference_pb2.MultiInferenceResponse()
+    several.results.add().classification_result.CopyFrom(classified.result)
+    several.results.add().regression_result.CopyFrom(regressed.result)
+    return [predicted, classified, regressed, several]
 
 
 def _records() -> list:

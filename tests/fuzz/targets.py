@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from unittest import mock
 
 import google_crc32c
+from google.protobuf.message import DecodeError
 
 from tests import savedmodels
-from tfmodel_serving import meta_graph, tfrecord, variables, warmup, wire
+from tfmodel_serving import comparison, meta_graph, replay, tensors, tfrecord, variables, warmup, wire
 from tfmodel_serving.problems import Problem
+from tfmodel_serving.protos import answers_pb2, saved_model_pb2
 
 RULES = [warmup.Rules(policy, 1, size) for policy in warmup.Policy for size in (0, 4)]
 _FRAMES = "<Q"
@@ -130,6 +132,30 @@ def _framed(content: bytes) -> bytes:
     return header + content + struct.pack("<I", tfrecord.masked(google_crc32c.value(content)))
 
 
+def tensor(content: bytes) -> None:
+    """A TensorProto; what can be read of it is the same as itself."""
+    with contextlib.suppress(DecodeError, tensors.Undecodable):
+        read = {"y": tensors.tensor(answers_pb2.TensorProto.FromString(content))}
+        assert comparison.differences(read, read)["y"].absolute == 0.0
+        assert comparison.messages(comparison.differences(read, read)) == []
+
+
+def answer(content: bytes) -> None:
+    """An answer of a model server, to requests of each kind."""
+    for request in _REQUESTS:
+        try:
+            replay.outputs(request, content)
+        except tensors.Undecodable as problem:
+            told(problem)
+
+
+_REQUESTS = [
+    replay.Request("Predict", saved_model_pb2.PredictRequest()),
+    replay.Request("Classify", saved_model_pb2.ExamplesRequest()),
+    replay.Request("Regress", saved_model_pb2.ExamplesRequest()),
+    replay.Request("MultiInference", saved_model_pb2.MultiInferenceRequest()),
+]
+
 _signatures: dict = {}
 
 
@@ -143,5 +169,5 @@ def signatures() -> dict:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (saved_model, saved_model_text, index, index_block, records, warmup_file, warmup_record)
+    for target in (saved_model, saved_model_text, index, index_block, records, warmup_file, warmup_record, tensor, answer)
 }

@@ -23,6 +23,7 @@ class PodFacts:
         agent: What its agent says, or None.
         agent_message: Why its agent says nothing.
         claims: Of a shared server's pod: the claims that it has mounted.
+        config: The ConfigMap it has, if that is one for one content alone; else ``""``.
         unschedulable: There is no room for it.
         crash: Why its model server keeps ending, in the kubelet's words; ``""`` unless it crashes again and again.
         crashed_at: When its model server last ended by itself, in Unix seconds.
@@ -37,6 +38,7 @@ class PodFacts:
     agent: AgentState | None = None
     agent_message: str = ""
     claims: frozenset[str] = frozenset()
+    config: str = ""
     unschedulable: bool = False
     crash: str = ""
     crashed_at: float | None = None

@@ -50,7 +50,8 @@ class Comparison:
     """Whether a candidate's answers are held against those of the promoted version.
 
     Args:
-        max_relative_difference: Per output, of the largest element-wise difference; a fraction, 0.001 is 0.1 %.
+        max_relative_difference: Per output, of the largest difference in a row as a fraction of the largest value in that row
+            (:mod:`tfmodel_serving.comparison`); 0.001 is 0.1 %.
     """
 
     policy: ComparisonPolicy = ComparisonPolicy.DISABLED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tfmodel_operator.api import conditions, facts, spec
+from tfmodel_operator.api import conditions, facts, labels, spec
 from tfmodel_operator.observe import agents, pods, workload
 
 
@@ -60,6 +60,7 @@ def _pod(pod: Mapping[str, Any], deployment: Mapping[str, Any] | None, report: a
         agent=report.state,
         agent_message=report.message,
         claims=pods.claims(pod),
+        config=pod["metadata"].get("annotations", {}).get(labels.CONFIG, ""),
         unschedulable=pods.unschedulable(pod),
         crash=pods.crash(pod),
         crashed_at=pods.crashed_at(pod),

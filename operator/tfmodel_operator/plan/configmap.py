@@ -38,14 +38,17 @@ class Share:
     settings: Mapping[str, agent_config.ModelSettings]
 
 
-def share(model: spec.TFModel, config: configs.Config, server: server_spec.Server | None = None) -> Share:
+def share(
+    model: spec.TFModel, config: configs.Config, server: server_spec.Server | None = None, *, is_fixed: bool = False
+) -> Share:
     """Return what ``model`` contributes while its pods should serve ``config``.
 
     Args:
         server: Where it is served; None: on its own.
+        is_fixed: For a ConfigMap for one content alone, which can't come to name a version that failed since.
     """
     entries = configs.models(config, model.model_name, base_path(model))
-    common = dataclasses.replace(settings(model, server or model.server), watched=config.watched)
+    common = dataclasses.replace(settings(model, server or model.server), watched=config.watched, watches_newest=is_fixed)
     promoted = agent_config.Promoted(model.model_name, config.compare_with) if config.compare_with else None
     private = dataclasses.replace(common, compare_with=promoted)
     return Share(entries, {entry.name: private if model_config.is_candidate_name(entry.name) else common for entry in entries})

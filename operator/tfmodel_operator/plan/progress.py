@@ -60,11 +60,13 @@ def observed(
         template_hash: Of the template that spec asks for.
         config_name: Of the ConfigMap that is changed while pods have it mounted; it carries the records.
     """
+    there = _mounted(live, config_name)
+    fixed = str(there["metadata"]["name"]) if there and there.get("immutable") else ""
     return rollout_facts.Facts(
-        published=configmap.published(configmap.read(_mounted(live, config_name)), model.model_name),
+        published=configmap.published(configmap.read(there), model.model_name),
         record=configmap.record_of(find(live, config_name), model.model_name),
         server=_server(live.deployment, pods, template_hash),
-        pods=tuple(pod(one) for one in pods),
+        pods=tuple(pod(one, fixed) for one in pods),
     )
 
 
@@ -116,6 +118,12 @@ def _server(
     )
 
 
-def pod(found: facts.PodFacts) -> rollout_facts.Pod:
-    """Return a pod as the planner sees it."""
-    return rollout_facts.Pod(found.name, found.ready, found.current, found.agent, found.crash, found.crashed_at)
+def pod(found: facts.PodFacts, fixed: str = "") -> rollout_facts.Pod:
+    """Return a pod as the planner sees it.
+
+    Args:
+        fixed: The ConfigMap for one content alone that pods are to have; ``""``: the one that is changed.
+    """
+    return rollout_facts.Pod(
+        found.name, found.ready, found.current, found.agent, found.crash, found.crashed_at, found.config != fixed
+    )

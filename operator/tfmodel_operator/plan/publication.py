@@ -41,7 +41,7 @@ def publication(model: spec.TFModel, step: Step, live: Live) -> Publication:
     if step.config is None:
         there = {found["metadata"]["name"] for found in live.configmaps}
         return Publication((), before or name, before not in {"", name}, "", _kept(there))
-    files = configmap.data([configmap.share(model, step.config)])
+    files = configmap.data([configmap.share(model, step.config, is_fixed=step.template.immutable)])
     records = {model.model_name: step.record}
     content = configmap.content_hash(files)
     if not step.template.immutable:

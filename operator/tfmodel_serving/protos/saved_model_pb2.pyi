@@ -14,6 +14,7 @@ from collections import abc as _abc
 from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import wrappers_pb2 as _wrappers_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -929,20 +930,29 @@ class ModelSpec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_LABEL_FIELD_NUMBER: _builtins.int
     SIGNATURE_NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    version_label: _builtins.str
     signature_name: _builtins.str
+    @_builtins.property
+    def version(self) -> _wrappers_pb2.Int64Value: ...
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        version: _wrappers_pb2.Int64Value | None = ...,
+        version_label: _builtins.str = ...,
         signature_name: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version", "version_choice", b"version_choice", "version_label", b"version_label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "signature_name", b"signature_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "signature_name", b"signature_name", "version", b"version", "version_choice", b"version_choice", "version_label", b"version_label"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_version_choice: _TypeAlias = _typing.Literal["version", "version_label"]  # noqa: Y015
+    _WhichOneofArgType_version_choice: _TypeAlias = _typing.Literal["version_choice", b"version_choice"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_version_choice) -> _WhichOneofReturnType_version_choice | None: ...
 
 Global___ModelSpec: _TypeAlias = ModelSpec  # noqa: Y015
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.modelserver import monitor, retrier, servables, source, status
 from tests.modelserver.manager import TICK_SECONDS, Manager
 from tfmodel_agent import history as memory
-from tfmodel_agent import journal, readiness, steps, view
+from tfmodel_agent import journal, looks, readiness, steps, view
 from tfmodel_serving import model_config, saved_model
 from tfmodel_serving.protos import serving_pb2
 
@@ -290,7 +290,7 @@ class World:
             self.history, self.asked = done(self.history, self.now), None
         names = set(self.models) | self.history.names
         seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
-        self.history = memory.look(self.history, seen, marks, self.now)
+        self.history = looks.fold(self.history, seen, marks, self.now)
         self.history = dataclasses.replace(self.history, is_fed=readiness.is_fed(wanted, seen, self.history, self.now))
         self.step = steps.next_step(wanted, seen, self.history, self.now)
         if self.step.suspect and not self.history.suspect:

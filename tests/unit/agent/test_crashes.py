@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.agent.simulation import AWAY_SECONDS, World
-from tfmodel_agent import crashes, journal, steps, trials
+from tfmodel_agent import crashes, journal, looks, steps, trials
 from tfmodel_agent import history as memory
 from tfmodel_serving.model_config import Latest, Model, Specific
 from tfmodel_serving.saved_model import Finding, Verdict
@@ -219,16 +219,27 @@ def test_both_killed_in_the_middle_of_a_load(world):
     assert world.deaths == 1
 
 
+def test_a_crasher_that_is_asked_for_anew_is_loaded_alone_at_once_and_once(world):
+    join(world, "bad", crashes=True)
+    run_until(world, lambda: world.deaths and world.step.settled)
+    world.history = memory.asked_anew(world.history, [("bad", 1)])
+    assert message(world, "bad") == "the model server died while version 1 was loading; it is loaded alone next"
+    run_until(world, lambda: world.deaths == 2 and world.step.settled)
+    assert message(world, "bad") == "the model server died while version 1 was loading (1 time); it is tried again after 11 min"
+    world.run(60)
+    assert world.deaths == 2
+
+
 def test_a_hang_the_server_was_restarted_for_counts_like_a_death():
     history = memory.History(pushed={}, reachable=True, serving=frozenset({("a", 1)}))
     history = memory.sent(history, {"a": memory.Served(frozenset({1, 2}))}, 0.0)
-    looks = {"a": {1: memory.ServerVersion("AVAILABLE"), 2: memory.ServerVersion("LOADING")}}
-    history = memory.look(memory.answered(history, 0.0), memory.Seen(looks), {}, 1.0)
+    found = {"a": {1: memory.ServerVersion("AVAILABLE"), 2: memory.ServerVersion("LOADING")}}
+    history = looks.fold(memory.answered(history, 0.0), memory.Seen(found), {}, 1.0)
     history = memory.sent(history, {"a": history.pushed["a"], "b": memory.Served(frozenset({1}))}, memory.LOAD_SECONDS)
-    step = steps.next_step([], memory.Seen(looks), history, memory.LOAD_SECONDS + 5)
+    step = steps.next_step([], memory.Seen(found), history, memory.LOAD_SECONDS + 5)
     assert step.suspect == "a: version 2 has been LOADING for 600 s"
-    history = memory.look(memory.suspected(history, step.suspect), memory.Seen(message="gone"), {}, memory.LOAD_SECONDS + 6)
-    history = memory.look(history, memory.Seen(), {}, memory.LOAD_SECONDS + 8)
+    history = looks.fold(memory.suspected(history, step.suspect), memory.Seen(message="gone"), {}, memory.LOAD_SECONDS + 6)
+    history = looks.fold(history, memory.Seen(), {}, memory.LOAD_SECONDS + 8)
     assert set(history.crashes) == {("a", 2)}, "not those that were only in its company"
     assert trials.describe(("a", 2), history) == (
         "the model server had to be restarted while version 2 was loading (1 time); it is tried again after 60 min"

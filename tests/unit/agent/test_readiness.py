@@ -24,6 +24,7 @@ FAILURE = failures.Failure("no SavedModel", 1.0)
         pytest.param([], seen(), {}, 0.1, True, id="there is nothing to serve"),
         pytest.param([wanted("a", verified=[1])], seen(a={1: "LOADING"}), {}, 30.0, False, id="it is loading"),
         pytest.param([wanted("a", verified=[1])], seen(a={1: "AVAILABLE"}), {}, 0.1, True, id="it serves"),
+        pytest.param([wanted("a--candidate", verified=[1])], seen(), {}, 0.1, True, id="a candidate is not waited for"),
         pytest.param([wanted("a")], seen(), {}, 1.0, False, id="the files have hardly been looked at"),
         pytest.param([wanted("a")], seen(), {}, 6.0, True, id="there is nothing good on the volume"),
         pytest.param([wanted("a", verified=[1])], seen(a={1: FAILED}), {"failures": {("a", 1): FAILURE}}, 9.0, True, id="it failed"),
@@ -50,6 +51,8 @@ def test_a_dedicated_pod_is_ready_while_every_model_answers_and_a_shared_one_onc
     assert not readiness.is_ready(Readiness.EVERY_MODEL, two, one_serves, fed)
     assert readiness.is_ready(Readiness.PER_MODEL, two, one_serves, fed)
     assert not readiness.is_ready(Readiness.PER_MODEL, two, one_serves, memory.History())
+    trial = [wanted("a", verified=[1]), wanted("a--candidate", verified=[2])]
+    assert readiness.is_ready(Readiness.EVERY_MODEL, trial, one_serves, fed), "no client is sent to a candidate"
     assert not readiness.is_ready(Readiness.PER_MODEL, two, GONE, fed), "a server that does not answer takes all along"
 
 

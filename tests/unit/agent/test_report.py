@@ -21,7 +21,7 @@ def told(one, looked=None, history=None):
     history = history or History(pushed={}, reachable=True)
     looked = looked or Seen()
     step = steps.next_step([one], looked, history, 1000.0)
-    return report.report("uid", "hash", "", [one], looked, history, step, 1000.0).models[0]
+    return report.report("uid", "hash", "", [one], looked, history, step, 1000.0, {}).models[0]
 
 
 def test_a_served_version_whose_files_are_written_is_what_it_was_with_a_warning():
@@ -81,7 +81,7 @@ def test_readiness_is_about_what_clients_are_sent_to(states, ready):
     models = [wanted(name, verified=versions) for name, versions in states.items()]
     history, looked = History(pushed={}, reachable=True), seen(**states)
     step = steps.next_step(models, looked, history, 1000.0)
-    assert report.report("uid", "hash", "", models, looked, history, step, 1000.0).ready is ready
+    assert report.report("uid", "hash", "", models, looked, history, step, 1000.0, {}).ready is ready
 
 
 def test_versions_in_use_are_told_whatever_their_number_and_of_the_others_the_newest():
@@ -120,7 +120,7 @@ def test_a_trace_of_reports_never_calls_a_served_version_unverified():
 )
 def test_a_pod_is_ready_while_its_models_serve(looked, is_ready):
     one, history = wanted(verified=[1]), History(pushed={}, reachable=True)
-    said = report.report("uid", "hash", "", [one], looked, history, steps.next_step([one], looked, history, 0.0), 0.0)
+    said = report.report("uid", "hash", "", [one], looked, history, steps.next_step([one], looked, history, 0.0), 0.0, {})
     assert (said.ready, said.server_message) == (is_ready, looked.message)
 
 

@@ -13,7 +13,7 @@ from tests import savedmodels
 from tfmodel_agent import digests, sources
 from tfmodel_serving import saved_model
 from tfmodel_serving.agent_config import ModelSettings
-from tfmodel_serving.model_config import All, Latest, Model
+from tfmodel_serving.model_config import All, Latest, Model, Specific
 from tfmodel_serving.saved_model import Verdict
 
 
@@ -80,6 +80,16 @@ def test_watched_versions_have_digests_although_nothing_asks_for_them(half, tmp_
     async def scene(known):
         (wanted,) = await looked(known, [half], lambda found: found.findings[1].digest, watching)
         assert wanted.watched == {1, 9}
+
+    run(scene)
+
+
+def test_the_newest_version_has_a_digest_where_that_is_asked_for(half, tmp_path):
+    savedmodels.place("half_plus_two", tmp_path / "half/7")
+    pinned = dataclasses.replace(half, version_policy=Specific((1,)))
+
+    async def scene(known):
+        await looked(known, [pinned], lambda found: found.findings[7].digest, {"half": ModelSettings(watches_newest=True)})
 
     run(scene)
 

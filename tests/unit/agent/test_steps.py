@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tfmodel_agent import crashes, steps
+from tfmodel_agent import crashes, looks, steps
 from tfmodel_agent import history as memory
 from tfmodel_agent.history import ServerVersion
 from tfmodel_serving import model_config
@@ -47,7 +47,7 @@ class Trace:
         models = [what] if isinstance(what, steps.Wanted) else what
         looked = looked or memory.Seen()
         marks = {(one.model.name, v): mark for one in models for v, mark in one.fingerprints.items()}
-        self.history = memory.look(self.history, looked, marks, self.now)
+        self.history = looks.fold(self.history, looked, marks, self.now)
         step = steps.next_step(models, looked, self.history, self.now)
         if step.push is not None:
             self.history = memory.answered(memory.sent(self.history, step.push, self.now, marks), self.now)
@@ -221,16 +221,16 @@ def test_a_reload_that_breaks_with_the_server_is_blamed_on_what_it_added():
     half, now = wanted(verified=[1]), 1000.0
     history = memory.sent(memory.History(pushed={}, reachable=True), {"half": memory.Served(frozenset({1}))}, now)
     broken = memory.broken(history, now + 1)
-    away = memory.look(broken, memory.Seen(message="UNAVAILABLE"), {}, now + 1)
-    back = memory.look(away, seen(), {}, now + 2)
+    away = looks.fold(broken, memory.Seen(message="UNAVAILABLE"), {}, now + 1)
+    back = looks.fold(away, seen(), {}, now + 2)
     assert list(back.crashes) == [("half", 1)]
     assert steps.next_step([half], seen(), back, now + 2).settled
-    unseen = memory.look(memory.look(broken, seen(), {}, now + 1.2), seen(), {}, now + 4)
+    unseen = looks.fold(looks.fold(broken, seen(), {}, now + 1.2), seen(), {}, now + 4)
     assert list(unseen.crashes) == [("half", 1)], "it was back so soon that nobody saw it away"
-    working = memory.look(memory.look(broken, seen(half={1: "LOADING"}), {}, now + 1.2), seen(half={1: "AVAILABLE"}), {}, now + 4)
+    working = looks.fold(looks.fold(broken, seen(half={1: "LOADING"}), {}, now + 1.2), seen(half={1: "AVAILABLE"}), {}, now + 4)
     assert not working.crashes, "a server that goes on has not died"
-    refused = memory.look(memory.doubted(history, now + 1), memory.Seen(message="UNAVAILABLE"), {}, now + 1)
-    assert not memory.look(refused, seen(), {}, now + 2).crashes, "what it never began it can't have died of"
+    refused = looks.fold(memory.doubted(history, now + 1), memory.Seen(message="UNAVAILABLE"), {}, now + 1)
+    assert not looks.fold(refused, seen(), {}, now + 2).crashes, "what it never began it can't have died of"
 
 
 def test_what_hangs_is_left_out_when_the_server_is_back():
@@ -316,8 +316,8 @@ def test_nothing_is_sent_while_a_reload_is_in_flight_and_an_overdue_one_makes_th
 
 def test_a_suspect_server_is_trusted_again_once_it_was_away():
     history = memory.suspected(memory.History(pushed={"half": memory.Served(frozenset({1}))}, reachable=True), "hung")
-    history = memory.look(history, memory.Seen(message="gone"), {}, 1.0)
-    history = memory.look(history, seen(), {}, 2.0)
+    history = looks.fold(history, memory.Seen(message="gone"), {}, 1.0)
+    history = looks.fold(history, seen(), {}, 2.0)
     assert (history.suspect, dict(history.pushed or {})) == ("", {})
 
 
@@ -325,7 +325,7 @@ def test_a_server_that_is_too_busy_to_answer_has_not_been_away():
     """Its threads are taken: by clients, or by reloads that hang. Only a restart ends the suspicion."""
     half, busy = wanted(verified=[1]), memory.Seen(message="RESOURCE_EXHAUSTED", is_busy=True)
     history = memory.suspected(memory.History(pushed={"half": memory.Served(frozenset({1}))}, reachable=True), "hung")
-    assert memory.look(memory.look(history, busy, {}, 1.0), seen(half={1: "AVAILABLE"}), {}, 2.0).suspect == "hung"
+    assert looks.fold(looks.fold(history, busy, {}, 1.0), seen(half={1: "AVAILABLE"}), {}, 2.0).suspect == "hung"
     trace = Trace()
     trace.step(half)
     assert trace.step(half, busy, after=1) == "waiting for the model server: RESOURCE_EXHAUSTED"

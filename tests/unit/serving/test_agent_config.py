@@ -11,7 +11,7 @@ from tfmodel_serving.agent_config import ModelSettings
 def test_settings_survive_the_file():
     given = {"a": ModelSettings("a claim"), "b": ModelSettings("an image", "Required", 3, 32, digests=False)}
     given["a--candidate"] = ModelSettings("a claim", compare_with=agent_config.Promoted("a", 2**63 - 1))
-    given["b--candidate"] = ModelSettings("an image", watched=(3, 7))
+    given["b--candidate"] = ModelSettings("an image", watched=(3, 7), watches_newest=True)
     assert agent_config.from_json(agent_config.to_json(given)) == given
 
 
@@ -31,6 +31,7 @@ def test_defaults_are_not_written_so_that_a_newer_operator_writes_the_same():
         {"max_batch_size": 1.5},
         {"digests": "no"},
         {"watched": 3},
+        {"watches_newest": 1},
         {"watched": ["3", 0, True]},
         {"compare_with": "a"},
         {"compare_with": {"model": "a"}},

@@ -1,10 +1,11 @@
-"""The subset of TensorFlow's messages that verification reads has the originals' names, numbers and types."""
+"""The subsets of TensorFlow's messages that are read from files and answers have the originals' names, numbers and types."""
 
 from __future__ import annotations
 
 import pytest
 from google.protobuf import descriptor as descriptors
 
+from tfmodel_serving.protos import answers_pb2
 from tfmodel_serving.protos import saved_model_pb2 as ours
 
 RENAMED = {
@@ -38,14 +39,17 @@ def originals():
     return found
 
 
-def messages(found=None):
-    for message in found or ours.DESCRIPTOR.message_types_by_name.values():
+def messages(found):
+    for message in found:
         if not message.GetOptions().map_entry:
             yield message
-        yield from messages(message.nested_types) if message.nested_types else ()
+        yield from messages(message.nested_types)
 
 
-@pytest.mark.parametrize("message", list(messages()), ids=lambda message: message.name)
+OURS = [message for module in (ours, answers_pb2) for message in messages(module.DESCRIPTOR.message_types_by_name.values())]
+
+
+@pytest.mark.parametrize("message", OURS, ids=lambda message: message.full_name)
 def test_every_field_is_the_originals(message, originals):
     for name in RENAMED.get(message.name, [message.name]):
         original = originals[name]

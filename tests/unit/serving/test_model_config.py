@@ -29,7 +29,14 @@ def test_what_is_written_is_what_is_read(given_models):
 def test_reading_any_text_gives_models_or_a_reason(text):
     with contextlib.suppress(model_config.InvalidModelConfig):
         for model in model_config.from_text(text):
-            assert model_config.MODEL_NAME.match(model.name)
+            assert model_config.MODEL_NAME.fullmatch(model.name.removesuffix("--candidate"))
+
+
+def test_a_candidate_of_the_longest_name_has_a_name():
+    candidate = Model(model_config.candidate_name("a" * 63), "/a", Specific((2,)))
+    assert model_config.from_text(model_config.to_text([candidate])) == (candidate,)
+    assert model_config.is_candidate_name(candidate.name)
+    assert not model_config.is_candidate_name("a" * 63)
 
 
 def test_zero_latest_versions_are_one_as_the_server_has_it():
@@ -41,6 +48,8 @@ def test_zero_latest_versions_are_one_as_the_server_has_it():
     ("model", "says"),
     [
         pytest.param(Model("a/b", "/a"), "name must match", id="a name that breaks REST routes"),
+        pytest.param(Model("a\n", "/a"), "name must match", id="a name with a line break"),
+        pytest.param(Model("--candidate", "/a"), "name must match", id="a candidate of nothing"),
         pytest.param(Model("a", "a"), "absolute", id="a relative path"),
         pytest.param(Model("a", "/a/../b"), "without '..'", id="a path that climbs"),
         pytest.param(Model("a", "/a", Specific(())), "unloads everything", id="specific without versions"),

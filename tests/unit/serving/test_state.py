@@ -19,11 +19,11 @@ numbers = st.floats(0, allow_nan=False, allow_infinity=False)
 comparisons = st.builds(
     state.Comparison, st.integers(1), st.integers(1), st.integers(0, 1000),
     st.lists(st.builds(state.OutputDifference, st.text(), numbers, numbers), max_size=2).map(tuple),
-    st.builds(state.Latency, numbers, numbers), message=st.text(),
+    st.builds(state.Latency, numbers, numbers), message=st.text(), failures=st.integers(0), note=st.text(),
 )  # fmt: skip
 model_states = st.builds(
-    state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple), st.booleans(), st.none() | comparisons,
-    comparing=st.text(),
+    state.ModelState, st.text(), st.text(), st.lists(version_states, max_size=3).map(tuple), available=st.booleans(),
+    comparison=st.none() | comparisons, comparing=st.text(),
 )
 states = st.builds(
     state.AgentState, st.text(), st.text(), st.booleans(), st.booleans(), st.text(), suspect=st.text(), server_message=st.text(),
@@ -100,6 +100,7 @@ def test_a_whole_number_is_a_number_and_a_word_is_none():
     found = state.from_dict(document).models[0].comparison
     assert found is not None
     assert found.outputs[0] == state.OutputDifference("y", 0.0, 0.5)
-    output["max_absolute"] = "nothing"
-    with pytest.raises(state.InvalidState, match="max_absolute"):
-        state.from_dict(document)
+    for nonsense in ("nothing", None, True, 10**400):
+        output["max_absolute"] = nonsense
+        with pytest.raises(state.InvalidState, match="max_absolute"):
+            state.from_dict(document)

@@ -45,13 +45,13 @@ def take_back(s: Situation) -> Step | None:
 def _without(s: Situation, motion: Motion, record: Record, reason: str) -> Step:
     """Return the step to what is promoted, without what is in motion."""
     left = dataclasses.replace(s, record=record, motion=None)
+    own_config = s.immutable and s.good is not None and s.good.immutable
     if s.immutable:
-        made = draft.config(left, s.promoted, labels=s.before)
+        made = draft.config(left, s.promoted, labels=s.before, immutable=own_config)
         kept = dataclasses.replace(record, good=s.good, candidate=None)
     else:
         made = draft.config(left, s.loaded)
         kept = draft.keep(left, made)
-    own_config = s.immutable and s.good is not None and s.good.immutable
     template = draft.template(s, immutable=own_config, live=not s.immutable and not motion.alone)
     done = draft.step(left, made, kept, Phase.ROLLING_BACK, reason)
     return dataclasses.replace(done, template=template, candidate=None)
@@ -59,9 +59,10 @@ def _without(s: Situation, motion: Motion, record: Record, reason: str) -> Step:
 
 def _to_previous(s: Situation, bake: Bake, record: Record, reason: str) -> Step:
     left = dataclasses.replace(s, good=bake.previous, record=record, resting=frozenset())
-    made = draft.config(left, bake.previous.versions, labels=bake.previous.labels)
+    own_config = s.immutable and bake.previous.immutable
+    made = draft.config(left, bake.previous.versions, labels=bake.previous.labels, immutable=own_config)
     kept = dataclasses.replace(record, good=bake.previous, bake=None, candidate=None)
-    template = draft.template(s, immutable=s.immutable and bake.previous.immutable)
+    template = draft.template(s, immutable=own_config)
     return dataclasses.replace(draft.step(left, made, kept, Phase.ROLLING_BACK, reason), template=template, candidate=None)
 
 

@@ -12,8 +12,13 @@ MESSAGE_CHARACTERS = 1024
 
 
 def status(step: Step, found: Facts, model: str) -> dict[str, Any]:
-    """Return how the answers of the candidate on trial compare with those of the promoted version; empty: not compared (yet)."""
-    results = [result for result in _results(found, model) if result.version == step.candidate]
+    """Return how the answers of the candidate on trial compare, or those of the last one that was: empty: not compared (yet)."""
+    return of(found, model, step.candidate) or dict(step.record.compared)
+
+
+def of(found: Facts, model: str, version: int | None) -> dict[str, Any]:
+    """Return how the answers of ``version``, on trial, compare with those of the promoted version; empty: not compared (yet)."""
+    results = [result for result in _results(found, model) if result.version == version]
     if not results:
         return {}
     told: dict[str, Any] = {

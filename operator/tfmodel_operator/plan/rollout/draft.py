@@ -15,7 +15,12 @@ from tfmodel_serving import model_config
 
 
 def config(
-    s: Situation, versions: frozenset[int], *, alone: int | None = None, labels: Mapping[str, int] | None = None
+    s: Situation,
+    versions: frozenset[int],
+    *,
+    alone: int | None = None,
+    labels: Mapping[str, int] | None = None,
+    immutable: bool | None = None,
 ) -> Config:
     """Return the config with ``versions`` under the model's name.
 
@@ -24,7 +29,10 @@ def config(
     Args:
         alone: The candidate under the private name; None: what is held there, if anything.
         labels: Where labels are to be; None: as near to the user's wish as they may be now.
+        immutable: It is for a ConfigMap of its own; None: as now. Then it names what is served and nothing else: with another
+            watched version it would be another ConfigMap, and all pods would be replaced for it.
     """
+    own = s.immutable if immutable is None else immutable
     private = {alone} if alone is not None else s.record.held & _held(s)
     candidate: model_config.VersionPolicy | None = specific(private)
     if not versions and candidate is None:
@@ -34,7 +42,7 @@ def config(
         labels=_labels(s, versions) if labels is None else labels,
         candidate=candidate,
         compare_with=max(s.promoted) if alone is not None and gates.compares(s) else 0,
-        watched=_watched(s, versions | private),
+        watched=() if own else _watched(s, versions | private),
     )
 
 
@@ -61,8 +69,12 @@ def _is_told_of(s: Situation, version: int) -> bool:
 
 
 def _labels(s: Situation, versions: frozenset[int]) -> dict[str, int]:
-    """Return where the labels go: a label moves only to a promoted version that all ready pods have AVAILABLE."""
-    if s.rollout.paused and s.facts.published is not None:
+    """Return where the labels go: a label moves only to a promoted version that all ready pods have AVAILABLE.
+
+    It moves in all pods or in none: not while some that clients are sent to can't see it move.
+    """
+    apart = any(pod.ready and pod.apart for pod in s.facts.pods)
+    if (s.rollout.paused or apart) and s.facts.published is not None:
         return {label: version for label, version in s.before.items() if version in versions}
     movable = {version for version in s.promoted & versions if not s.fleet.lacking(s.fleet.model, {version})}
     return wanted.labels(s.wish(s.promoted), s.before, versions, movable)

@@ -93,6 +93,7 @@ class Pod:
         report: The last word of its agent, or None.
         crash: Why its model server keeps ending, in the kubelet's words; ``""`` unless it crashes again and again.
         crashed_at: When the server last ended by itself, in Unix seconds.
+        apart: It has another ConfigMap mounted than the published one, and never sees what changes there.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Pod:
     report: state.AgentState | None = None
     crash: str = ""
     crashed_at: float | None = None
+    apart: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

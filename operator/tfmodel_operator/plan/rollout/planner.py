@@ -6,9 +6,11 @@ candidates of one model, or a candidate and other pods (unless the user asks for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from tfmodel_operator.plan.rollout import back, first, forward, rest, start
+from tfmodel_operator.plan.rollout import back, comparison, first, forward, record, rest, start
 from tfmodel_operator.plan.rollout.facts import Desired, Facts
 from tfmodel_operator.plan.rollout.situation import Situation, situation
 from tfmodel_operator.plan.rollout.step import Step
@@ -36,4 +38,17 @@ def plan_rollout(desired: Desired, facts: Facts, now: float) -> Step:
         now: Unix seconds.
     """
     s = situation(desired, facts, now)
-    return next(found for rule in RULES if (found := rule(s)) is not None)
+    step = next(found for rule in RULES if (found := rule(s)) is not None)
+    return dataclasses.replace(step, record=dataclasses.replace(step.record, compared=_compared(s, step)))
+
+
+def _compared(s: Situation, step: Step) -> Mapping[str, Any]:
+    """Return what is to be remembered of comparisons: once a trial ends its agents forget, and people want to read it then."""
+    trial = max(s.published.on_trial, default=0)
+    if trial and step.config is not None and trial not in step.config.on_trial:
+        found = comparison.of(s.facts, s.fleet.model, trial)
+        if found:
+            return {**found, **({"outputs": outputs[: record.MAX_OUTPUTS]} if (outputs := found.get("outputs")) else {})}
+    candidate = step.record.candidate
+    is_over = candidate is not None and candidate.version != s.record.compared.get("version")
+    return {} if is_over else s.record.compared

@@ -15,6 +15,18 @@ from tfmodel_serving import model_config, state
 
 SCHEMA = 1
 MAX_QUARANTINED = 20
+MAX_OUTPUTS = 4
+_COMPARED_CHARACTERS = {
+    "message": state.MESSAGE_CHARACTERS,
+    "name": state.NAME_CHARACTERS,
+    "candidateMedianMillis": 32,
+    "candidateP99Millis": 32,
+    "promotedMedianMillis": 32,
+    "promotedP99Millis": 32,
+    "maxRelativeDifference": 32,
+    "maxAbsoluteDifference": 32,
+    "sameArgmax": 32,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,12 +97,17 @@ class Quarantined:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """All of it. ``good`` is None while nothing was ever promoted, or when that is forgotten."""
+    """All of it. ``good`` is None while nothing was ever promoted, or when that is forgotten.
+
+    Args:
+        compared: What `status.rollout.comparison` says of the last version that was compared, with the worst outputs alone.
+    """
 
     good: Good | None = None
     bake: Bake | None = None
     candidate: Candidate | None = None
     quarantine: tuple[Quarantined, ...] = ()
+    compared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def quarantined(self, version: int) -> Quarantined | None:
         return next((one for one in self.quarantine if one.version == version), None)
@@ -120,6 +137,8 @@ def to_text(record: Record) -> str:
         }
     if record.quarantine:
         document["quarantine"] = [dataclasses.asdict(one) for one in record.quarantine]
+    if record.compared:
+        document["compared"] = dict(record.compared)
     return json.dumps({"schema": SCHEMA, **document}, sort_keys=True) if document else ""
 
 
@@ -138,6 +157,7 @@ def from_text(text: str) -> Record:
         bake=_tolerant(_bake, document.get("bake")),
         candidate=_tolerant(_candidate, document.get("candidate")),
         quarantine=bounded(*(one for one in entries if one)),
+        compared=_tolerant(_compared, document.get("compared")) or {},
     )
 
 
@@ -193,6 +213,27 @@ def _quarantined(document: Any) -> Quarantined:
         _text(document["retry"]),
         document["held"] is True,
     )
+
+
+def _compared(document: Any) -> dict[str, Any]:
+    """Return it if the schema of `status` would take it: else no status could be written for it."""
+    found = {name: _compared_member(name, value) for name, value in document.items() if name != "outputs"}
+    outputs = [{name: _compared_member(name, value) for name, value in one.items()} for one in document.get("outputs", [])]
+    if not all("name" in output and "maxRelativeDifference" in output for output in outputs):
+        raise ValueError("not a comparison")
+    return {**found, **({"outputs": outputs[:MAX_OUTPUTS]} if outputs else {})}
+
+
+def _compared_member(name: str, value: Any) -> int | str:
+    if name in {"version", "against"}:
+        return _version(value)
+    if name in {"pods", "records"}:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+            raise ValueError("not a count")
+        return value
+    if len(_text(value)) > _COMPARED_CHARACTERS[name]:
+        raise ValueError("too long")
+    return _text(value)
 
 
 def _version(value: Any) -> int:

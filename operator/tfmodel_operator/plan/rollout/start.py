@@ -59,7 +59,7 @@ def _phase(alone: bool) -> Phase:
 
 def _make_changeable(s: Situation, version: int, why: str) -> Step:
     """Pods that have their config from a ConfigMap of its own are replaced first, by ones whose config can be changed."""
-    made = draft.config(s, s.loaded)
+    made = draft.config(s, s.loaded, immutable=False)
     reason = f"pods get a config that can be changed in place; then version {version} is loaded in them, because {why}"
     changed = draft.step(s, made, draft.keep(s, made), Phase.UPDATING_TEMPLATE, reason)
     return dataclasses.replace(changed, template=draft.template(s, immutable=False))
@@ -73,7 +73,7 @@ def _replace(s: Situation, version: int, decision: strategies.Decision) -> Step:
     if not both and (said := rest.template_in_motion(s)):
         return _wait(s, Phase.UPDATING_TEMPLATE, f"{said}; then version {version}")
     target = s.target(version)
-    made = draft.config(s, target, labels=wanted.labels(s.wish(target), s.before, target, target))
+    made = draft.config(s, target, labels=wanted.labels(s.wish(target), s.before, target, target), immutable=True)
     candidate = dataclasses.replace(_candidate(s, version), with_template=both)
     kept = dataclasses.replace(s.record, good=s.good, candidate=candidate)
     how = "pods are recreated" if draft.recreates(s) else "pods are replaced"

@@ -741,6 +741,18 @@ def rolling_update_fails(p: Play) -> None:
     p.settle()
 
 
+def rolling_update_fails_later(p: Play) -> None:
+    """strategy: RollingUpdate, and a later version can't be loaded: the pods that served stay, until its files are mended."""
+    p.rollout("strategy: RollingUpdate", strategy=Strategy.ROLLING_UPDATE)
+    _serving_one(p)
+    p.put(2)
+    p.settle()
+    p.put(3, "which the server can't load", sound=False)
+    p.settle()
+    p.put(3, "mended")
+    p.settle()
+
+
 def rolling_update_with_template(p: Play) -> None:
     """strategy: RollingUpdate, image and version in one commit: both in one."""
     p.rollout("strategy: RollingUpdate", strategy=Strategy.ROLLING_UPDATE)

@@ -116,6 +116,20 @@ def test_what_agents_have_compared_is_told_with_the_worst_numbers_of_all_pods():
     assert comparison.status(other, found, MODEL) == {}, "what an earlier candidate's was is of no interest"
 
 
+def test_what_was_compared_is_told_when_the_trial_is_over_until_another_version_is_on_its_way():
+    result = state.Comparison(2, 1, 12, tuple(state.OutputDifference(f"y{n}", 1.0, 0.5 - n / 100) for n in range(6)))
+    trial = seen(pod("a", READY, alone={2: "AVAILABLE"}, comparison=result), alone=2, compare_with=1, kept=kept(2))
+    wish = desired(Latest(1), comparison=Comparison(ComparisonPolicy.REPORT))
+    step, rollout = told(wish, trial)
+    assert (step.phase, rollout.says["rollout"]["comparison"]["records"]) == (Phase.GROWING, 12)
+    grown = seen(pod("a", BOTH), versions={1, 2}, kept=step.record)
+    comparisons = [told(wish, grown)[1].says["rollout"]["comparison"] for _ in range(2)]
+    assert [output["name"] for output in comparisons[0]["outputs"]] == ["y0", "y1", "y2", "y3"], "the worst ones"
+    moved_on = dataclasses.replace(step.record, candidate=Candidate(3, NOW, NOW))
+    three = pod("a", {1: "AVAILABLE", 2: "AVAILABLE", 3: "LOADING"})
+    assert "comparison" not in told(wish, seen(three, versions={1, 2, 3}, kept=moved_on))[1].says["rollout"]
+
+
 def test_why_nothing_could_be_compared_is_told():
     result = state.Comparison(2, 1, message="there are no\nwarmup records")
     found = seen(pod("a", READY, alone={2: "AVAILABLE"}, comparison=result), alone=2, compare_with=1, kept=kept(2))

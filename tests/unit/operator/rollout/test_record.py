@@ -20,9 +20,16 @@ goods = st.builds(
 names = st.frozensets(texts, max_size=2)
 candidates = st.builds(Candidate, numbers, times, times, st.booleans(), names, st.booleans())
 quarantined = st.builds(Quarantined, numbers, texts, texts.map(state.clean), texts, texts, st.booleans())
+comparisons = st.fixed_dictionaries(
+    {"version": numbers, "against": numbers, "pods": st.integers(0, 9), "records": st.integers(0, 9)},
+    optional={
+        "message": texts, "candidateMedianMillis": st.just("0.123"),
+        "outputs": st.lists(st.fixed_dictionaries({"name": texts, "maxRelativeDifference": st.just("1e-05")}), min_size=1, max_size=4),
+    },
+)  # fmt: skip
 records = st.builds(
     Record, st.none() | goods, st.none() | st.builds(Bake, goods, times, names), st.none() | candidates,
-    st.lists(quarantined, max_size=3).map(lambda many: record.bounded(*many)),
+    st.lists(quarantined, max_size=3).map(lambda many: record.bounded(*many)), st.just({}) | comparisons,
 )  # fmt: skip
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -34,6 +41,7 @@ FULL = Record(
     Bake(Good(frozenset({2}), {"stable": 2}, immutable=True), NOW, frozenset({"pod-1"})),
     Candidate(4, NOW, NOW - 60, excused=frozenset({"pod-2"})),
     (Quarantined(5, "ModelLoadFailed", "unsound", "sha256:1", "5 again", held=True),),
+    {"version": 5, "against": 3, "message": "", "outputs": [{"name": "y", "maxRelativeDifference": "0.5"}]},
 )
 
 
@@ -63,7 +71,7 @@ def test_a_spoilt_member_costs_itself_at_most(path, value):
     inner[path[-1]] = value
     found = record.from_text(json.dumps(document))
     if path[0] != "schema":
-        others = {"good", "bake", "candidate", "quarantine"} - {path[0]}
+        others = {"good", "bake", "candidate", "quarantine", "compared"} - {path[0]}
         assert {name: getattr(found, name) for name in others} == {name: getattr(FULL, name) for name in others}
 
 

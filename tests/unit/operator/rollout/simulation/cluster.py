@@ -101,7 +101,7 @@ class Cluster:
             published=self._published(),
             record=self.record,
             server=server,
-            pods=tuple(pod.facts(pod.template == self.deployment.template if self.deployment else True) for pod in self.pods),
+            pods=tuple(pod.facts(self.deployment.template if self.deployment else None) for pod in self.pods),
             free_accelerators=None if self.slots is None else max(0, self.slots - len(self.pods) - len(self._leaving)),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from tests.unit.operator.rollout.simulation.modelserver import Died, ModelServer
 from tests.unit.operator.rollout.simulation.volume import Files, Mount
 from tfmodel_agent import history as memory
-from tfmodel_agent import journal, readiness, report, steps
+from tfmodel_agent import journal, looks, readiness, report, steps
 from tfmodel_operator.plan.rollout import config as configs
 from tfmodel_operator.plan.rollout import facts
 from tfmodel_serving import agent_config, model_config, saved_model, state
@@ -92,12 +92,13 @@ class Pod:
         """Its agent can't be reached."""
         return self._clock() < self.muted_until
 
-    def facts(self, current: bool) -> facts.Pod:
+    def facts(self, template: tuple[str, str] | None) -> facts.Pod:
         in_backoff = self.server is None and len(self.crashes) > 1
         crash = f"CrashLoopBackOff: restarted {len(self.crashes)} times" if in_backoff else ""
         crashed_at = self.crashes[-1] if self.crashes else None
         said = None if self.muted or self.pending else self.report
-        return facts.Pod(self.name, self.ready, current, said, crash, crashed_at)
+        current, apart = template in {None, self.template}, template is not None and template[1] != self.template[1]
+        return facts.Pod(self.name, self.ready, current, said, crash, crashed_at, apart)
 
     def serves(self, name: str) -> dict[int, Files]:
         return self.server.available(name) if self.server else {}
@@ -178,14 +179,14 @@ class Pod:
             self.history, self._asked = done(self.history, now), None
         names = {one.model.name for one in wanted} | set(self.history.pushed or {}) | self.history.orphaned
         seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
-        self.history = memory.look(self.history, seen, marks, now)
+        self.history = looks.fold(self.history, seen, marks, now)
         if self.mounted.hash:
             is_fed = readiness.is_fed(wanted, seen, self.history, now, agent_config.Readiness.EVERY_MODEL)
             self.history = dataclasses.replace(self.history, is_fed=is_fed)
         step = steps.next_step(wanted, seen, self.history, now)
         if step.suspect and not self.history.suspect:
             self.history = memory.suspected(self.history, step.suspect)
-        said = report.report(self.name, self.mounted.hash, "", wanted, seen, self.history, step, now)
+        said = report.report(self.name, self.mounted.hash, "", wanted, seen, self.history, step, now, {})
         self.report = dataclasses.replace(said, models=tuple(self._compared(model) for model in said.models))
         if step.push is not None and self.server is not None and not self.server.busy:
             self._push(step.push, marks, now)
