@@ -55,6 +55,8 @@ async def mark(
     for name, model in members.items():
         serves = world.memory(key).configs_with(name, configmap.base_path(model))
         for one in seen[name]:
+            if one.name not in by_pod:
+                continue  # gone since
             state = reports[one.name].state
             by_pod[one.name].judge(name, model.model_name, one, is_this=state is not None and state.config_hash in serves)
     for pod in pods:

@@ -46,7 +46,8 @@ class Agents(Fleet):
         digest = agent_config.content_hash(pod.mounted["models.config"], pod.mounted["agent.json"])
         wanted = {(model.name, version) for model in models for version in wanted_versions(model, self.volume)}
         pod.available = frozenset((name, version) for name, version in wanted if name not in self.broken)
-        pod.publish(agent_state(pod.uid, digest, models, self.volume, pod.available))
+        volumes = {model.name: self.volume for model in models}
+        pod.publish(agent_state(pod.uid, digest, models, volumes, pod.available, settled=pod.available == wanted, incomplete={}))
 
 
 class Played:
@@ -56,7 +57,8 @@ class Played:
         self._cluster, self._namespace = cluster, namespace
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._stop = asyncio.Event()
+        self._stop, self._goes_on = asyncio.Event(), asyncio.Event()
+        self._goes_on.set()
         self.agents = Agents()
 
     def __enter__(self) -> Played:
@@ -76,6 +78,13 @@ class Played:
 
         self._loop.call_soon_threadsafe(apply)
 
+    def hold(self) -> None:
+        """Start no pods, and hear of none, until :meth:`go_on`."""
+        self._loop.call_soon_threadsafe(self._goes_on.clear)
+
+    def go_on(self) -> None:
+        self._loop.call_soon_threadsafe(self._goes_on.set)
+
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
 
@@ -84,15 +93,18 @@ class Played:
             self._runner = web.AppRunner(application(self.agents), access_log=None, shutdown_timeout=0)
             await self._runner.setup()
             following = [asyncio.create_task(self._follow_pods(api)), asyncio.create_task(self._follow_configs(api))]
-            await self._stop.wait()
+            done, _ = await asyncio.wait([*following, asyncio.create_task(self._stop.wait())], return_when=asyncio.FIRST_COMPLETED)
             for one in following:
                 one.cancel()
             await asyncio.wait(following)
+            for one in done:
+                one.result()  # what ended by itself has failed: pytest tells of it
             await self._runner.cleanup()
 
     async def _follow_pods(self, api: Api) -> None:
         path = f"/api/v1/namespaces/{self._namespace}/pods"
         async for exists, body in api.follow(path, SELECTOR):
+            await self._goes_on.wait()
             if exists and not body.get("status", {}).get("podIP") and "deletionTimestamp" not in body["metadata"]:
                 with contextlib.suppress(Exception):  # it may be gone by now
                     await self._start(api, f"{path}/{body['metadata']['name']}/status")

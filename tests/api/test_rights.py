@@ -64,12 +64,16 @@ def makes_heals_and_prunes(cluster, namespace):
     cluster.kubectl("-n", namespace, "delete", "service", "half")
     cluster.wait_for("the Service to come back", lambda: cluster.get("-n", namespace, "service", "half"))
     assert cluster.get("-n", namespace, "poddisruptionbudgets")["items"]
-    cluster.wait_for("the shared server", lambda: cluster.get("-n", namespace, "tfmodelserver", "pool")["status"]["models"]["joined"] == 1)
+    cluster.wait_for("the shared server", lambda: joined(cluster, namespace) == 1)
     cluster.wait_for("its Deployment", lambda: cluster.get("-n", namespace, "deployment", "pool"))
     reason = "PersistentVolumeClaim models does not exist"
     cluster.wait_for("the claim to be asked for", lambda: reason in json.dumps(cluster.get("-n", namespace, "tfmodel", "joined")["status"]))
     cluster.kubectl("-n", namespace, "scale", "tfmodel/half", "--replicas=1")
     cluster.wait_for("the budget to go", lambda: not cluster.get("-n", namespace, "poddisruptionbudgets")["items"])
+
+
+def joined(cluster, namespace):
+    return cluster.get("-n", namespace, "tfmodelserver", "pool")["status"].get("models", {}).get("joined")
 
 
 def test_an_operator_that_restarts_writes_nothing_that_is_so_already(cluster, tfmodel, namespace):

@@ -264,7 +264,12 @@ def test_from_servers_of_its_own_to_a_shared_one_and_back(shared, pods):
     assert list(shared.answering().values()) == [{"mover"}]
     shared.cluster.wait_for("its own server to go", lambda: not _exists(shared, "deployment", "mover"), 2 * SECONDS)
     shared.ready("mover")
-    shared.cluster.kubectl("-n", shared.namespace, "patch", "tfmodel/mover", "--type=json", "-p", '[{"op": "remove", "path": "/spec/serverRef"}]')
+    back = [{"op": "remove", "path": "/spec/serverRef"}, {"op": "add", "path": "/spec/server", "value": {"drainSeconds": 2, "pod": PLAYED}}]
+    pods.hold()
+    shared.cluster.kubectl("-n", shared.namespace, "patch", "tfmodel/mover", "--type=json", "-p", json.dumps(back))
+    shared.says("mover", "WaitingForPods")
+    assert shared.points_to("mover") == "shared.pool", "its own pods don't answer yet"
+    pods.go_on()
     shared.cluster.wait_for("the way back", lambda: shared.points_to("mover") == "mover", SECONDS)
     shared.ready("mover")
     shared.cluster.wait_for("the shared one to be left", lambda: 'name: "mover"' not in shared.config(), 2 * SECONDS)
@@ -314,3 +319,18 @@ def test_columns_and_scale(cluster, shared, namespace):
     assert head == ["NAME", "READY", "MODELS", "PODS", "REASON", "AGE"]
     cluster.kubectl("-n", namespace, "scale", "tfms/pool", "--replicas=3")
     cluster.wait_for("three pods", lambda: shared.get("deployment", "pool")["spec"]["replicas"] == 3, SECONDS)
+
+
+@pytest.mark.parametrize("arguments", [("--server-side",), ()], ids=["server-side", "client-side"])
+def test_who_asked_for_servers_of_its_own_may_ask_for_a_shared_one(cluster, namespace, arguments):
+    """What the API server had filled in below `server` must not stay behind when whoever wrote `server` takes it away."""
+
+    def apply(**spec):
+        source = {"persistentVolumeClaim": {"claimName": "models", "path": "m"}}
+        body = {"apiVersion": "serving.tfmodel.dev/v1alpha1", "kind": "TFModel", "metadata": {"name": "m", "namespace": namespace}}
+        cluster.kubectl("apply", *arguments, "-f", "-", input=json.dumps({**body, "spec": {"source": source, **spec}}))
+        return cluster.get("-n", namespace, "tfmodel", "m")["spec"]
+
+    assert "server" in apply(server={"replicas": 2})
+    assert "server" not in apply(serverRef={"name": "pool"})
+    assert "serverRef" not in apply()

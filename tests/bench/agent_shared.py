@@ -48,7 +48,7 @@ def measure(pod: Pod) -> dict[str, object]:
     return figures | {"refed_seconds": time.monotonic() - begin}
 
 
-def look_milliseconds(pod: Pod) -> float:
+def measure_looks(pod: Pod) -> float:
     """Return the CPU milliseconds by model of a look at fifty models, on a pod of which nothing runs yet."""
     pod.readiness = agent_config.Readiness.PER_MODEL
     names = [f"m{number:02}" for number in range(MODELS)]

@@ -122,7 +122,8 @@ def pod(found: facts.PodFacts, fixed: str = "") -> rollout_facts.Pod:
     """Return a pod as the planner sees it.
 
     Args:
-        fixed: The ConfigMap for one content alone that the Deployment's template mounts; ``""``: it is not such a one.
+        fixed: The ConfigMap for one content alone that pods are to have; ``""``: the one that is changed.
     """
-    is_other = found.config != fixed
-    return rollout_facts.Pod(found.name, found.ready, found.current, found.agent, found.crash, found.crashed_at, is_other)
+    return rollout_facts.Pod(
+        found.name, found.ready, found.current, found.agent, found.crash, found.crashed_at, found.config != fixed
+    )

@@ -75,7 +75,7 @@ def _agent() -> float:
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as directory:
         pod = Pod(Path(directory) / "pod")
         try:
-            return agent_shared.look_milliseconds(pod)
+            return agent_shared.measure_looks(pod)
         finally:
             pod.stop()
 
