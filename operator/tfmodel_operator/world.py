@@ -180,6 +180,7 @@ class World:
         tell: Has a key looked at.
         shared: What the last pass over each shared server found, for its models to judge by.
         invalid: Why the spec of a shared server can't be acted on.
+        knows: Tells whether all that exists in a namespace is known.
     """
 
     store: Store
@@ -190,6 +191,7 @@ class World:
     platform: Platform
     busy: Callable[[], bool]
     tell: Callable[[Key], None] = lambda key: None
+    knows: Callable[[str], bool] = lambda namespace: True
     shared: dict[Key, Shared] = dataclasses.field(default_factory=dict)
     invalid: dict[Key, Finding] = dataclasses.field(default_factory=dict)
     memories: dict[Key, Memory] = dataclasses.field(default_factory=dict)
