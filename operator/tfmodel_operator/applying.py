@@ -11,7 +11,6 @@ from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors
 from tfmodel_operator.cluster.store import Body
-from tfmodel_operator.plan import configmap
 from tfmodel_operator.world import World
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ async def mark(
     by_pod = {pod["metadata"]["name"]: _Marks(pod) for pod in pods}
     reports = {pod["metadata"]["name"]: world.agents.report(pod["metadata"]["uid"]) for pod in pods}
     for name, model in members.items():
-        serves = world.memory(key).configs_with(name, configmap.base_path(model))
+        serves = world.memory(key).configs_with(name, config_hash)
         for one in seen[name]:
             if one.name not in by_pod:
                 continue  # gone since

@@ -25,7 +25,7 @@ class Metrics:
         prefix, registry = "tfmodel_operator", self.registry
         self.reconciled = prometheus_client.Counter(
             f"{prefix}_reconcile",
-            "Passes over a TFModel by result: done, or error (of the API server) and bug, which are tried again",
+            "Passes over a TFModel by result: done, or error (of the API server), bug and held (namespace refused), tried again",
             ["result"],
             registry=registry,
         )
@@ -52,6 +52,12 @@ class Metrics:
         self.registry.register(_Models(store, leads))
 
 
+def refused(reflectors: Sequence[Reflector], sweeps: Sequence[Sweep]) -> set[str]:
+    """Return the namespaces that are kept from us, wholly or in part."""
+    found = {one.namespace for one in reflectors if one.refused and one.namespace is not None}
+    return found.union(*(one.refused for one in sweeps))
+
+
 class _Work(Collector):
     def __init__(self, reflectors: Sequence[Reflector], sweeps: Sequence[Sweep], queue: Sized, leads: Callable[[], bool]) -> None:
         self._reflectors = reflectors
@@ -62,6 +68,12 @@ class _Work(Collector):
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("tfmodel_operator_leader", "1 if this replica is the one that works", value=self._leads())
         yield GaugeMetricFamily("tfmodel_operator_queue_depth", "TFModels that wait for a pass", value=len(self._queue))
+        kept = GaugeMetricFamily(
+            "tfmodel_operator_namespace_refused", "1 for a namespace that is to be watched and kept from us", labels=["namespace"]
+        )
+        for namespace in sorted(refused(self._reflectors, self._sweeps)):
+            kept.add_metric([namespace], 1)
+        yield kept
         now = time.monotonic()
         ages = {one.kind.plural: now - one.finished for one in self._sweeps}
         for one in self._reflectors:

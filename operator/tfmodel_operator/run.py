@@ -93,6 +93,7 @@ class _Operator:
             platform,
             busy=lambda: len(self._queue) > 0,
             tell=self._queue.add,
+            knows=self._knows,
         )
         self._metrics.show(store, self._reflectors, self._sweeps, self._queue, self._elector.holds)
         self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
@@ -161,7 +162,7 @@ class _Operator:
         return asyncio.create_task(part, name=name)
 
     def _others(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        health, configured = web.Health(self._unsynced, self._stuck), self._configured
+        health, configured = web.Health(self._unsynced, self._stuck, self._refused), self._configured
         reflectors = [(f"reflector of {one.kind.plural}", one.run()) for one in self._reflectors]
         return [
             *reflectors,
@@ -178,8 +179,8 @@ class _Operator:
 
     async def _lead(self) -> None:
         """Have the workers work for as long as the Lease is ours, once all that exists is known."""
-        for synced in (*(one.synced for one in self._sweeps), *(one.synced for one in self._reflectors)):
-            await synced.wait()
+        for known in (*(one.synced for one in self._sweeps), *(one.answered for one in self._reflectors)):
+            await known.wait()
         log.info("Synced", extra={"tfmodels": len(self._world.store.models())})
         await self._elector.acquire()
         self._leading.set()
@@ -229,9 +230,19 @@ class _Operator:
         await asyncio.Event().wait()
 
     def _unsynced(self) -> str:
-        lacking = {one.kind.plural for one in self._reflectors if not one.synced.is_set()}
+        lacking = {one.kind.plural for one in self._reflectors if not one.answered.is_set()}
         lacking |= {one.kind.plural for one in self._sweeps if not one.synced.is_set()}
         return f"not all is known yet of {', '.join(sorted(lacking))}" if lacking else ""
+
+    def _refused(self) -> str:
+        names = sorted(metrics.refused(self._reflectors, self._sweeps))
+        return f"without {', '.join(names)}: the API server refuses us there" if names else ""
+
+    def _knows(self, namespace: str) -> bool:
+        """Tell whether all is known that exists in a namespace: what isn't known must not be taken for absent."""
+        followers = [one for one in self._reflectors if one.namespace in {None, namespace}]
+        refused = metrics.refused(self._reflectors, self._sweeps)
+        return namespace not in refused and all(one.synced.is_set() for one in followers)
 
     def _stuck(self) -> str:
         age = time.monotonic() - min(one.finished for one in self._sweeps)

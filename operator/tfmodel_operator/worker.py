@@ -12,6 +12,9 @@ from tfmodel_operator.cluster import errors
 from tfmodel_operator.workqueue import WorkQueue
 from tfmodel_operator.world import World
 
+HELD_SECONDS = 10.0
+"""Then a key of a namespace that isn't known is looked at again."""
+
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +39,9 @@ class Worker:
             self._measured.duration.observe(time.perf_counter() - began)
 
     async def _pass(self, key: Key) -> str:
+        if not self._world.knows(key[0]):
+            self._queue.add_after(key, HELD_SECONDS)  # what isn't known to be there may well be
+            return "held"
         try:
             seconds = await reconcile.reconcile(key, self._world)
         except errors.ApiError as error:

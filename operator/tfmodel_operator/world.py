@@ -148,10 +148,10 @@ class Memory:
         for oldest in list(self.configs)[:-CONFIGS]:
             del self.configs[oldest]
 
-    def configs_with(self, name: str, base_path: str) -> set[str]:
-        """Return the hashes of configs that have the TFModel of this name, with the files that it has now."""
-        found = ((config_hash, shares.get(name)) for config_hash, shares in self.configs.items())
-        return {hash_ for hash_, share in found if share and any(entry.base_path == base_path for entry in share.entries)}
+    def configs_with(self, name: str, published: str) -> set[str]:
+        """Return the hashes of configs that have the TFModel of this name, with the files that it has in the published one."""
+        wanted = _base_paths(self.configs.get(published, {}).get(name))
+        return {config_hash for config_hash, shares in self.configs.items() if wanted & _base_paths(shares.get(name))}
 
     def knows_config(self, published: str) -> Callable[[str, str], bool]:
         """Return what tells whether a model has in the config of a hash what it has in the published one, as far as is known."""
@@ -166,6 +166,10 @@ class Memory:
         return knows
 
 
+def _base_paths(share: configmap.Share | None) -> set[str]:
+    return {entry.base_path for entry in share.entries} if share is not None else set()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class World:
     """Everything a pass reads from and writes to.
@@ -176,6 +180,7 @@ class World:
         tell: Has a key looked at.
         shared: What the last pass over each shared server found, for its models to judge by.
         invalid: Why the spec of a shared server can't be acted on.
+        knows: Tells whether all that exists in a namespace is known.
     """
 
     store: Store
@@ -186,6 +191,7 @@ class World:
     platform: Platform
     busy: Callable[[], bool]
     tell: Callable[[Key], None] = lambda key: None
+    knows: Callable[[str], bool] = lambda namespace: True
     shared: dict[Key, Shared] = dataclasses.field(default_factory=dict)
     invalid: dict[Key, Finding] = dataclasses.field(default_factory=dict)
     memories: dict[Key, Memory] = dataclasses.field(default_factory=dict)

@@ -23,11 +23,16 @@ LOOK_SECONDS = 0.05
 
 
 class Kubelets:
-    """All pods of model servers in one namespace; lives in a thread of its own."""
+    """All pods of model servers in one namespace; lives in a thread of its own.
+
+    Attributes:
+        absent: Names of PersistentVolumeClaims that don't exist; pods that want one never start.
+    """
 
     def __init__(self, cluster: EmbeddedCluster, namespace: str) -> None:
         self._cluster, self._namespace = cluster, namespace
         self._addresses = (f"127.{1 + os.getpid() % 250}.{high}.{low}" for high, low in itertools.product(range(250), range(1, 250)))
+        self.absent: set[str] = set()
         self._said: dict[str, bool] = {}
         self._begun = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -60,6 +65,8 @@ class Kubelets:
 
     async def _pods(self, api: Api, runner: web.AppRunner) -> None:
         async for exists, body in api.follow(f"/api/v1/namespaces/{self._namespace}/pods", agents.SELECTOR):
+            if exists and claims(body) & self.absent:
+                continue
             if exists and not body.get("status", {}).get("podIP"):
                 await self._start(api, runner, body)
             else:
@@ -96,6 +103,11 @@ class Kubelets:
         except ApiError as error:
             if "HTTP 404" not in str(error) and "HTTP 409" not in str(error):
                 raise  # else it is gone meanwhile
+
+
+def claims(pod: dict[str, Any]) -> set[str]:
+    volumes = pod["spec"].get("volumes", [])
+    return {one["persistentVolumeClaim"]["claimName"] for one in volumes if "persistentVolumeClaim" in one}
 
 
 def conditions(*, ready: bool) -> list[dict[str, str]]:

@@ -30,7 +30,8 @@ class Sweep:
 
     Attributes:
         listed: The API server knows the kind; before its CRD is there kopf would never watch it.
-        synced: All of them are known.
+        synced: All of them are known, apart from those in namespaces that are refused.
+        refused: Why namespaces are kept from us, by name.
         finished: Monotonic seconds at which the API server last said something to us, be it an error.
     """
 
@@ -40,12 +41,15 @@ class Sweep:
     """How far a watch may be behind a list."""
     FILL_SECONDS = 0.1
     RETRY_SECONDS = (0.5, 5.0)
+    REFUSED_SECONDS = 30.0
+    """Then a namespace that is kept from us is asked for again."""
 
     def __init__(self, client: ApiClient, feed: Feed, namespaces: Sequence[str | None], kind: kinds.Kind = kinds.MODEL) -> None:
         self.kind = kind
         self.synced = asyncio.Event()
         self.listed = asyncio.Event()
         self.finished = time.monotonic()
+        self.refused: dict[str, str] = {}
         self._client = client
         self._feed = feed
         self._namespaces = namespaces
@@ -72,7 +76,7 @@ class Sweep:
             await self._until_wanted()
 
     async def _until_wanted(self) -> None:
-        seconds = self.INTERVAL_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 nothing secret
+        seconds = (self.REFUSED_SECONDS if self.refused else self.INTERVAL_SECONDS) * random.uniform(0.9, 1.1)  # noqa: S311 nothing secret
         try:
             async with asyncio.timeout(seconds):
                 await self._wanted.wait()
@@ -83,18 +87,34 @@ class Sweep:
 
     async def _sweep(self) -> None:
         existing: dict[kinds.Key, int] = {}
+        refused: dict[str, str] = {}
         for namespace in self._namespaces:
-            existing |= await self._look(namespace)
+            try:
+                existing |= await self._look(namespace)
+            except errors.Rejected as error:
+                if namespace is None or error.status != 403 or len(refused) + 1 == len(self._namespaces):
+                    raise  # nothing is left to go on with
+                refused[namespace] = str(error)
+        self._note(refused)
         self.listed.set()
         if not await self._caught_up(existing):
             log.warning("A watch is behind: fetching all", extra={"kind": self.kind.name, "objects": len(existing)})
             for namespace in self._namespaces:
+                if namespace in refused:
+                    continue
                 async for page in self._client.list(self.kind, namespace):
                     for body in page.items:
                         self._feed.upsert(self.kind, body)
         if not self.synced.is_set():
             log.info("All of a kind are known", extra={"kind": self.kind.name, "objects": len(existing)})
+        self.refused = refused  # what was refused before is known only now
         self.synced.set()
+
+    def _note(self, refused: Mapping[str, str]) -> None:
+        for namespace in refused.keys() - self.refused.keys():
+            fields = {"kind": self.kind.name, "namespace": namespace, "error": refused[namespace]}
+            log.warning("A namespace is kept from us; the others go on", extra=fields)
+        self.refused |= refused
 
     async def _look(self, namespace: str | None) -> dict[kinds.Key, int]:
         """Forget the TFModels that are gone; return the resource versions of those there are."""

@@ -17,6 +17,8 @@ from tfmodel_operator.plan.rollout import facts, record
 from tfmodel_serving import agent_config, model_config
 
 MOUNT = "/etc/tfmodel"
+ROOT = "models"
+"""The directory that claims are mounted in."""
 EMPTY = "model_config_list {\n}\n"
 """What model servers boot with: no model can then keep one from starting. A zero-length file would."""
 MONITORING = 'prometheus_config {\n  enable: true\n  path: "/monitoring/prometheus/metrics"\n}\n'
@@ -147,6 +149,15 @@ def published(content: Content | None, name: str) -> facts.Published | None:
     return facts.Published(config, content.hash, content.fixed)
 
 
+def published_source(content: Content | None, name: str) -> spec.Claim | None:
+    """Return where the published files of model ``name`` are; None: nothing is, or nothing of ours."""
+    names = {name, model_config.candidate_name(name)}
+    paths = [entry.base_path for entry in content.entries if entry.name in names] if content is not None else []
+    root, _, rest = paths[0].removeprefix("/").partition("/") if paths else ("", "", "")
+    claim, _, path = rest.partition("/")
+    return spec.Claim(claim, path) if root == ROOT and claim else None
+
+
 def share_of(content: Content, name: str) -> Share:
     """Return what model ``name`` has in a ConfigMap."""
     names = {name, model_config.candidate_name(name)}
@@ -176,7 +187,7 @@ def content_hash(files: Mapping[str, str]) -> str:
 
 def mount_path(claim: str) -> str:
     """Return where the claim of this name is mounted in the pods."""
-    return f"/models/{claim}"
+    return f"/{ROOT}/{claim}"
 
 
 def base_path(model: spec.TFModel) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfmodel_operator.api import facts, labels, rollout_spec, server_spec, spec
-from tfmodel_operator.plan import configmap, deployment, join, plan, platform, progress, update_strategy
+from tfmodel_operator.plan import configmap, deployment, join, mounted, plan, platform, progress, update_strategy
 from tfmodel_operator.plan.rollout import facts as rollout_facts
 from tfmodel_serving import agent_config
 
@@ -98,11 +98,13 @@ def make_plan(
     Raises:
         tfmodel_serving.model_config.InvalidModelConfig: The config can't be published.
     """
-    shares = _shares(server, members, steps, configmap.read(published))
+    stay = _staying(members, published, live)
+    placed = {name: dataclasses.replace(model, source=stay.get(name, model.source)) for name, model in members.items()}
+    shares = _shares(server, placed, steps, configmap.read(published))
     files = configmap.data(shares.values(), agent_config.Readiness.PER_MODEL)
     records = {model.model_name: steps[name].step.record for name, model in members.items()}
     made = configmap.configmap(server, files, records, {labels.MEMBERS: join.record(members)})
-    needed = wanted_claims(server, members.values()) - set(absent)
+    needed = wanted_claims(server, (*members.values(), *placed.values())) - set(absent)
     host = _with_claims(server, needed, used, live.deployment)
     with_platform, template = deployment.template(host, used, live.deployment)
     mark = platform.mark_of(template) or ""
@@ -117,9 +119,26 @@ def make_plan(
         config_hash=configmap.content_hash(files),
         shares=shares,
         config_bytes=sum(len(files[name].encode()) for name in ("models.config", "agent.json")),
-        depends_on_pods=choice.depends_on_pods,
+        depends_on_pods=choice.depends_on_pods or bool(stay),
         again_in_seconds=min((one for one in (choice.again_in_seconds, *deadlines) if one is not None), default=None),
     )
+
+
+def _staying(members: Mapping[str, spec.TFModel], published: Manifest | None, live: progress.Live) -> dict[str, spec.Claim]:
+    """Return where members still have their files although spec names another claim, by name of the TFModel.
+
+    A pod that hasn't that one mounted couldn't serve the model again after a restart; if it doesn't exist, none ever has.
+    """
+    content, incumbents = configmap.read(published), join.incumbents(published)
+    there = mounted_claims(live.deployment)
+    everywhere = [_claims(pod["spec"]) for pod in live.pods if not mounted.is_going(pod)]
+    found = {}
+    for name, model in members.items():
+        before = configmap.published_source(content, model.model_name) if incumbents.get(name) == model.uid else None
+        moves = before is not None and before.claim_name in there and before.claim_name != model.source.claim_name
+        if before is not None and moves and not all(model.source.claim_name in claims for claims in everywhere):
+            found[name] = before
+    return found
 
 
 def _shares(
@@ -146,7 +165,11 @@ def wanted_claims(server: spec.ModelServer, members: Iterable[spec.TFModel]) -> 
 
 def mounted_claims(made: Manifest | None) -> set[str]:
     """Return the claims in the template of a Deployment."""
-    volumes = made["spec"]["template"]["spec"].get("volumes", []) if made is not None else []
+    return _claims(made["spec"]["template"]["spec"]) if made is not None else set()
+
+
+def _claims(pod_spec: Mapping[str, Any]) -> set[str]:
+    volumes = pod_spec.get("volumes", [])
     return {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
 
 

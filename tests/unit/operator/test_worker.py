@@ -7,7 +7,7 @@ import logging
 
 from tests.unit.operator.makers import body
 from tests.unit.operator.wire import run, until
-from tfmodel_operator import metrics, reconcile
+from tfmodel_operator import metrics, reconcile, worker
 from tfmodel_operator.cluster.store import Store
 from tfmodel_operator.worker import Worker
 from tfmodel_operator.workqueue import WorkQueue
@@ -39,3 +39,30 @@ def test_a_bug_that_one_model_brings_to_light_holds_up_no_other(monkeypatch, cap
     with caplog.at_level(logging.ERROR):
         run(test)
     assert "a bug" in caplog.text
+
+
+def test_nothing_is_done_in_a_namespace_of_which_not_all_is_known(monkeypatch):
+    passes, known = [], set()
+
+    async def reconcile_one(key, world):
+        passes.append(key)
+
+    async def test():
+        monkeypatch.setattr(reconcile, "reconcile", reconcile_one)
+        monkeypatch.setattr(worker, "HELD_SECONDS", 0.01)
+        queue, measured = WorkQueue(), metrics.Metrics("image")
+        world = World(Store(), None, None, None, None, None, lambda: False, knows=known.__contains__)
+        working = asyncio.create_task(Worker(world, queue, measured).run())
+        queue.add(("ml", "half"))
+
+        def held():
+            return measured.registry.get_sample_value("tfmodel_operator_reconcile_total", {"result": "held"}) or 0
+
+        await until(lambda: held() >= 2)
+        assert not passes
+        known.add("ml")
+        await until(lambda: passes)
+        queue.close()
+        await working
+
+    run(test)

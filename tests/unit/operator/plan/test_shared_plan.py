@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from tests.unit.operator.makers import NOW, PLATFORM, Live, joined_model, model_server
-from tfmodel_operator.plan import join, shared
+from tfmodel_operator.api import labels
+from tfmodel_operator.plan import configmap, join, shared
 from tfmodel_serving import agent_config
 
 
@@ -75,3 +76,39 @@ def test_a_server_and_a_model_of_one_name_have_nothing_in_common():
     server = dataclasses.replace(model_server(), name="a")
     plan = planned(server, joined_model("a"))
     assert plan.deployment["spec"]["selector"] == {"matchLabels": {"serving.tfmodel.dev/server": "shared.a"}}
+
+
+def moved(model, *pods, absent=(), uid=None):
+    """Return the plan for ``model``, which was on claim `models` before, with pods that have these claims."""
+    before = planned(model_server(), joined_model("a"))
+    published = before.objects[0]
+    if uid is not None:
+        members = {"a": dataclasses.replace(joined_model("a"), uid=uid)}
+        annotations = {**published["metadata"]["annotations"], labels.MEMBERS: join.record(members)}
+        published = {**published, "metadata": {**published["metadata"], "annotations": annotations}}
+    bodies = [
+        {"metadata": {}, "spec": {"volumes": [{"persistentVolumeClaim": {"claimName": claim}} for claim in pod]}} for pod in pods
+    ]
+    live = Live(before.deployment, tuple(bodies))
+    steps = {"a": shared.step(model_server(), model, published, configmap.read(published), live.deployment, (), NOW)}
+    return shared.make_plan(model_server(), {"a": model}, steps, published, absent, PLATFORM, live, NOW)
+
+
+def source(plan):
+    return configmap.published_source(configmap.read(plan.objects[0]), "a").claim_name
+
+
+def test_a_model_keeps_its_files_until_every_pod_has_the_other_claim():
+    model = joined_model("a", claim="other")
+    waiting = moved(model, {"models"}, {"models", "other"})
+    assert (source(waiting), claims(waiting), waiting.depends_on_pods) == ("models", {"models", "other"}, True)
+    assert source(moved(model, {"models", "other"}, {"models", "other"})) == "other"
+
+
+def test_a_claim_that_does_not_exist_takes_no_model_from_its_files():
+    plan = moved(joined_model("a", claim="typo"), {"models"}, absent={"typo"})
+    assert (source(plan), claims(plan)) == ("models", {"models"})
+
+
+def test_another_model_of_the_same_name_inherits_no_files():
+    assert source(moved(joined_model("a", claim="other"), {"models"}, uid="of one that is gone")) == "other"
