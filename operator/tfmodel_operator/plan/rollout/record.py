@@ -116,7 +116,7 @@ class Record:
 
     @property
     def is_full(self) -> bool:
-        """There are as many in quarantine as are remembered, the newest ones; of older ones nobody would know that they failed."""
+        """As many are in quarantine as are remembered, the newest ones: of older ones nobody would know that they failed."""
         return len(self.quarantine) >= MAX_QUARANTINED
 
     @property

@@ -148,7 +148,7 @@ def situation(desired: Desired, facts: Facts, now: float) -> Situation:
 
 
 def _until(now: float, record: records.Record) -> records.Record:
-    """Return ``record`` without times that are yet to come: another operator's clock was ahead, or this one's has been set back."""
+    """Return ``record`` without times to come: another operator's clock was ahead, or this one's has been set back."""
     candidate, bake = record.candidate, record.bake
     if candidate:
         since, started = min(candidate.since, second(now)), min(candidate.started, second(now))

@@ -299,7 +299,7 @@ FULL = kept(quarantine=record.bounded(*(Quarantined(v, "ModelLoadFailed", "unsou
 
 
 def test_what_is_older_than_all_that_is_remembered_to_have_failed_is_not_tried_again_for_ever():
-    there = {1: "AVAILABLE", 90: "", **{v: "" for v in MANY}}
+    there = {1: "AVAILABLE", 90: "", **dict.fromkeys(MANY, "")}
     step = plan(desired(), seen(pod("a", there), kept=FULL))
     assert (step.config.versions, step.candidate, step.phase) == ({1}, None, Phase.ROLLED_BACK)
     step = plan(desired(), seen(pod("a", {**there, 200: ""}), kept=FULL))
@@ -307,7 +307,7 @@ def test_what_is_older_than_all_that_is_remembered_to_have_failed_is_not_tried_a
 
 
 def test_a_full_quarantine_has_room_for_what_is_asked_for_by_number_or_when_versions_are_deleted():
-    there = {1: "AVAILABLE", 90: "", **{v: "" for v in MANY}}
+    there = {1: "AVAILABLE", 90: "", **dict.fromkeys(MANY, "")}
     assert plan(desired(Specific((90,))), seen(pod("a", there), kept=FULL)).config.versions == {1, 90}
     there[MANY[0]] = "Missing"
     step = plan(desired(), seen(pod("a", there), kept=FULL))
