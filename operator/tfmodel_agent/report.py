@@ -22,7 +22,9 @@ from tfmodel_serving.state import (
 )
 
 MAX_VERSIONS = 20
-"""Versions told of one model; those that are asked for or live in the server are told in any case."""
+"""Versions told of one model; those that are asked for, watched or live in the server are told in any case."""
+MIN_OTHERS = 10
+"""As many of the newest of all others are told too, however many those are: the next version to be rolled out is one of them."""
 _OLD_FILES = (
     "it serves as it was loaded: its files have been written to or replaced since, which the model server does not notice; "
     "give other files another version number"
@@ -72,7 +74,7 @@ def _model(
     served = seen.models.get(name, {})
     in_use = targets | wanted.watched | {v for v, found in served.items() if found.state in memory.LIVE}
     failed = {v for v, found in served.items() if found.state == "END" and found.code}
-    others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(0, MAX_VERSIONS - len(in_use))]
+    others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(MIN_OTHERS, MAX_VERSIONS - len(in_use))]
     return ModelState(
         name=name,
         available=readiness.is_available(name, seen),

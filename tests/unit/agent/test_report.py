@@ -32,6 +32,16 @@ def test_a_served_version_whose_files_are_written_is_what_it_was_with_a_warning(
     assert (version.verdict, version.message, version.warnings) == ("Incomplete", "files are still being written", ())
 
 
+@pytest.mark.parametrize("served", [1, 19, 20, 40])
+def test_the_next_version_is_told_however_many_are_served_or_watched(served):
+    numbers = tuple(range(1, served + 1))
+    one = dataclasses.replace(wanted(verified=[*numbers, *range(100, 150)], policy=Specific(numbers)), watched=frozenset(range(50, 55)))
+    told_of = [version.version for version in told(one, seen(half=dict.fromkeys(numbers, "AVAILABLE"))).versions]
+    assert told_of[:10] == list(range(149, 139, -1))
+    assert set(numbers) <= set(told_of)
+    assert len(told_of) <= max(report.MAX_VERSIONS, served + 5 + report.MIN_OTHERS)
+
+
 def test_a_served_version_whose_files_have_become_bad_is_called_so():
     one = wanted()
     bad = Finding(Verdict.REJECTED, "saved_model.pb can't be parsed", problems.Reason.REJECTED)

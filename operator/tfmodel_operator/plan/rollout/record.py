@@ -16,6 +16,8 @@ from tfmodel_serving import model_config, state
 SCHEMA = 1
 MAX_QUARANTINED = 20
 MAX_OUTPUTS = 4
+END_OF_TIME = 253402300800.0
+"""The year 10000, in Unix seconds."""
 _COMPARED_CHARACTERS = {
     "message": state.MESSAGE_CHARACTERS,
     "name": state.NAME_CHARACTERS,
@@ -111,6 +113,11 @@ class Record:
 
     def quarantined(self, version: int) -> Quarantined | None:
         return next((one for one in self.quarantine if one.version == version), None)
+
+    @property
+    def is_full(self) -> bool:
+        """As many are in quarantine as are remembered, the newest ones: of older ones nobody would know that they failed."""
+        return len(self.quarantine) >= MAX_QUARANTINED
 
     @property
     def held(self) -> frozenset[int]:
@@ -256,6 +263,8 @@ def _time(value: Any) -> float:
     time = datetime.datetime.fromisoformat(value)
     if time.tzinfo is None:
         raise ValueError("no time zone")
+    if not 0 <= time.timestamp() < END_OF_TIME:
+        raise ValueError("no time that could be written again")
     return time.timestamp()
 
 

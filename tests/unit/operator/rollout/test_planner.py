@@ -284,6 +284,51 @@ def test_a_bake_ends_when_its_time_is_over_and_every_pod_has_what_is_promoted():
     assert plan(desired(bake_seconds=60, paused=True), baking(pod("a", BOTH)), NOW + 99).config.versions == {1, 2}
 
 
+def test_a_time_that_is_yet_to_come_is_taken_for_now():
+    wish, ahead = desired(bake_seconds=60), NOW + 86_400
+    step = plan(wish, baking(pod("a", BOTH), since=ahead))
+    assert (step.phase, step.deadline) == (Phase.BAKING, NOW + 60)
+    step = plan(wish, seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=kept(candidate=2, since=ahead)))
+    assert (step.deadline, step.record.candidate.since, step.record.candidate.started) == (NOW + 600, NOW, NOW)
+
+
+# -- many versions have failed --------------------------------------------------------------------------------------------
+
+MANY = range(100, 100 + record.MAX_QUARANTINED)
+FULL = kept(quarantine=record.bounded(*(Quarantined(v, "ModelLoadFailed", "unsound") for v in MANY)))
+
+
+def test_what_is_older_than_all_that_is_remembered_to_have_failed_is_not_tried_again_for_ever():
+    there = {1: "AVAILABLE", 90: "", **dict.fromkeys(MANY, "")}
+    step = plan(desired(), seen(pod("a", there), kept=FULL))
+    assert (step.config.versions, step.candidate, step.phase) == ({1}, None, Phase.ROLLED_BACK)
+    step = plan(desired(), seen(pod("a", {**there, 200: ""}), kept=FULL))
+    assert step.config.versions == {1, 200}, "a newer one is tried"
+
+
+def test_a_full_quarantine_has_room_for_what_is_asked_for_by_number_or_when_versions_are_deleted():
+    there = {1: "AVAILABLE", 90: "", **dict.fromkeys(MANY, "")}
+    assert plan(desired(Specific((90,))), seen(pod("a", there), kept=FULL)).config.versions == {1, 90}
+    there[MANY[0]] = "Missing"
+    step = plan(desired(), seen(pod("a", there), kept=FULL))
+    assert (step.config.versions, len(step.record.quarantine)) == ({1, 90}, record.MAX_QUARANTINED - 1)
+
+
+def test_a_version_that_failed_stays_out_however_long_the_request_to_retry_is():
+    retry = "2 " + "please " * 1000
+    step = plan(desired(retry=retry), seen(pod("a", {1: "AVAILABLE", 2: "failed"}), versions={1, 2}, good={1}))
+    assert step.record.quarantined(2)
+    step = plan(desired(retry=retry), seen(pod("a", READY), kept=record.from_text(record.to_text(step.record))))
+    assert (step.phase, step.config.versions) == (Phase.ROLLED_BACK, {1})
+
+
+def test_numbers_that_no_version_can_have_are_nothing():
+    odd = pod("a", {1: "AVAILABLE", 0: "AVAILABLE", -1: "", 2**63: "AVAILABLE", 2**64: ""})
+    step = plan(desired(), seen(odd))
+    assert (step.config.versions, step.promoted, step.candidate) == ({1}, 1, None)
+    assert narrate.status(step, seen(odd), MODEL)["promotedVersion"] == 1
+
+
 # -- the record is lost ---------------------------------------------------------------------------------------------------
 
 

@@ -117,7 +117,8 @@ class Walk(RuleBasedStateMachine):
 
     @rule(data=st.data(), pause=PAUSES)
     def label(self, data, pause):
-        labels = st.dictionaries(st.sampled_from(["stable", "next"]), self.versions() | st.just(MOST + 1), max_size=2)
+        to_come = st.sampled_from([max(self.cluster.volume.now, default=0) + 1, MOST + 1])
+        labels = st.dictionaries(st.sampled_from(["stable", "next"]), self.versions() | to_come, max_size=2)
         self.edit(pause, labels=data.draw(st.none() | labels))
 
     @rule(changes=ROLLOUTS, pause=PAUSES)
