@@ -48,6 +48,14 @@ def test_shared_servers_print_their_figures() -> None:
     assert figures["join_requests"] >= 4
 
 
+@pytest.mark.api
+def test_a_small_run_of_rollouts_prints_its_figures() -> None:
+    said = bench("--models", "3", "--samples", "1", "--timeout", "60", module="tests.bench.rollout")
+    figures = json.loads(said.stdout.splitlines()[-1])
+    assert figures.keys() >= {"drop_p50_seconds", "edit_p50_seconds", "n", "upgrade_seconds", "requests_per_model", "pods_created"}
+    assert (figures["n"], figures["pods_created"]) == (3, 0)
+
+
 def bench(*arguments: str, module: str = "tests.bench.operator") -> subprocess.CompletedProcess[str]:
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, cwd=ROOT,
                           env=os.environ | {"PYTHONPATH": str(ROOT / "operator")}, timeout=200)

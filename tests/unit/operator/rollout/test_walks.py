@@ -234,6 +234,8 @@ class Walk(RuleBasedStateMachine):
             case Phase.WAITING_FOR_APPROVAL:
                 assert rollout.approval is rollout_spec.Approval.MANUAL
                 assert rollout.approved_version != step.candidate
+            case Phase.TRYING | Phase.COMPARING | Phase.GROWING | Phase.REPLACING | Phase.BAKING | Phase.ROLLING_BACK:
+                assert not any(pod.ready for pod in cluster.pods), f"{step.phase} is no end: {step.reason}"
             case Phase.COMPLETE:
                 if not any(pod.ready for pod in cluster.pods):
                     return  # nobody can say more
