@@ -11,7 +11,6 @@ opened until they are loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -35,12 +34,3 @@ class View:
         staged.unlink(missing_ok=True)
         staged.symlink_to(directory)
         staged.replace(path)  # atomic: the server polls this directory at any moment
-
-    def prune(self, name: str, keep: Iterable[int]) -> None:
-        """Remove the links of all versions but ``keep``; the directory stays, because a missing one stalls the server."""
-        kept = {str(version) for version in keep}
-        folder = self.root / name
-        if folder.is_dir():
-            for path in folder.iterdir():
-                if path.name not in kept:
-                    path.unlink()

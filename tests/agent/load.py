@@ -16,7 +16,7 @@ import grpc
 X = (1.0, 2.0, 5.0)
 BODY = json.dumps({"instances": X})
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-MAX_SECONDS = 180.0
+MAX_SECONDS = 240.0
 CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100)]
 
 

@@ -111,17 +111,20 @@ class Bench:
     def address(self, service: str = "half", port: int = 8501) -> str:
         return f"{self.get('service', service)['spec']['clusterIP']}:{port}"
 
-    def predict(self, instances: list[float], model: str = "half", address: str = "") -> Any:
-        """Ask over REST through the Service; raises OSError if there is no answer."""
+    def predict(self, instances: list[float], model: str = "half", address: str = "", timeout: float = 10) -> Any:
+        """Ask over REST through the Service; raises OSError if there is no answer within ``timeout`` seconds."""
         request = urllib.request.Request(
             f"http://{address or self.address()}/v1/models/{model}:predict", data=json.dumps({"instances": instances}).encode()
         )
-        with OPENER.open(request, timeout=10) as response:
+        with OPENER.open(request, timeout=timeout) as response:
             return json.load(response)["predictions"]
 
     def answers(self, instances: list[float]) -> Any:
-        """Return the first answer: a pod that has just become ready takes a second to reach kube-proxy's rules."""
-        return self.cluster.wait_for("an answer through the Service", lambda: self.predict(instances), timeout=10)
+        """Return the first answer: a pod that has just become ready takes a second to reach kube-proxy's rules.
+
+        A connection that was begun before the rules were there is never answered, so each attempt is a short one.
+        """
+        return self.cluster.wait_for("an answer through the Service", lambda: self.predict(instances, timeout=2), timeout=30)
 
 
 @pytest.fixture

@@ -8,64 +8,20 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tests import sample, savedmodels
 from tests.agent.load import Load
-from tests.cluster import EmbeddedCluster, binaries
+from tests.cluster import EmbeddedCluster
 from tests.e2e.conftest import OPENER, SYSTEM, Bench
+from tests.e2e.watch import Watch
+from tfmodel_serving import model_config
 
 CPU = {"requests": {"cpu": "50m"}}
 RECORDS = tuple(savedmodels.predict_record(x=x) for x in ([1.0], [2.0, 5.0], [0.0, 4.0, 8.0]))
-
-
-class Watch:
-    """Every state of one object, as `kubectl get --watch` tells of them; a wait begins where the last one ended."""
-
-    def __init__(self, cluster: EmbeddedCluster, collection: str, name: str) -> None:
-        self.seen: list[dict[str, Any]] = []
-        self._cursor = 0
-        self._news = threading.Condition()
-        url = f"{collection}?watch=1&fieldSelector=metadata.name%3D{name}"
-        command = [str(binaries.kubernetes_command("kubectl")), "get", "--raw", url]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **cluster.environment()})
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def wait(self, what: str, condition: Callable[[dict[str, Any]], object], timeout: float = 60.0) -> dict[str, Any]:
-        """Return the first state since the last one waited for, itself included, for which ``condition`` holds."""
-        until = time.monotonic() + timeout
-        looked_at = self._cursor
-        with self._news:
-            while True:
-                for index in range(looked_at, len(self.seen)):
-                    if condition(self.seen[index]):
-                        self._cursor = index
-                        return self.seen[index]
-                looked_at = len(self.seen)
-                if not self._news.wait(until - time.monotonic()):
-                    raise AssertionError(f"waited {timeout:.0f} s for {what}; seen since:\n" + "\n".join(self._told()))
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with self._news:
-                self.seen.append(json.loads(line)["object"])
-                self._news.notify_all()
-
-    def _told(self) -> Iterator[str]:
-        for found in self.seen[self._cursor :]:
-            status = found.get("status", {})
-            keys = ("promotedVersion", "candidateVersion", "rollout", "conditions")
-            yield json.dumps({key: status[key] for key in keys if key in status}) if status else str(entries(found["data"]["models.config"]))
 
 
 class Served:
@@ -86,8 +42,8 @@ class Served:
         bench.wait_ready()
         bench.answers([1.0])
         here = f"namespaces/{bench.namespace}"
-        self.status = Watch(self.cluster, f"/apis/serving.tfmodel.dev/v1alpha1/{here}/tfmodels", "half")
-        self.configs = Watch(self.cluster, f"/api/v1/{here}/configmaps", "half-models")
+        self.status = Watch(self.cluster, f"/apis/serving.tfmodel.dev/v1alpha1/{here}/tfmodels", "half", progress)
+        self.configs = Watch(self.cluster, f"/api/v1/{here}/configmaps", "half-models", published)
 
     def close(self) -> None:
         """Take it all away."""
@@ -190,7 +146,7 @@ class Served:
     def published(self, served: str, labels: str = "", trial: str = "", timeout: float = 60.0) -> None:
         """Wait until the ConfigMap has these versions, labels (``stable=1``) and versions on trial; all sorted, with commas."""
         wanted = (served, labels, trial)
-        self.configs.wait(f"the config {wanted}", lambda found: entries(found["data"]["models.config"]) == wanted, timeout)
+        self.configs.wait(f"the config {wanted}", lambda found: published(found) == wanted, timeout)
 
     def loading(self, version: int) -> None:
         """Wait until the model server says that ``version`` is LOADING, which status may be too late for."""
@@ -243,11 +199,15 @@ def identity(pods: list[dict[str, Any]]) -> set[tuple[str, str, int]]:
     }
 
 
-def entries(text: str) -> tuple[str, str, str]:
-    """Return versions, labels, and versions on trial of the model `half`, as :meth:`Served.published` has them."""
-    from tfmodel_serving import model_config
+def progress(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a TFModel says of its rollout."""
+    status = found.get("status", {})
+    return {key: status[key] for key in ("promotedVersion", "candidateVersion", "rollout") if key in status}
 
-    models = {model.name: model for model in model_config.from_text(text)}
+
+def published(found: dict[str, Any]) -> tuple[str, str, str]:
+    """Return versions, labels, and versions on trial in a ConfigMap, as :meth:`Served.published` has them."""
+    models = {model.name: model for model in model_config.from_text(found["data"]["models.config"])}
 
     def versions(name: str) -> str:
         policy = models[name].version_policy if name in models else None

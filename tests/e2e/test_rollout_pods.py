@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import Bench
-from tests.e2e.rollouts import Served, broken_kernel, identity
+from tests.e2e.rollouts import Served, broken_kernel, identity, kill_operator
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,15 @@ def test_a_bad_version_never_takes_an_old_pod_away(model):
         model.only(clients, old)
 
 
-def test_a_version_and_a_template_change_together(model):
+def test_a_version_and_a_template_change_together_though_the_operator_is_killed(model):
     old, new = model.promoted, model.next()
     model.edit(versionPolicy={"specific": {"versions": [old]}})
     model.complete(old)
     model.put(new)
     with model.clients() as clients:
         model.edit(server={"pod": {"labels": {"team": "vision"}}}, versionPolicy={"specific": {"versions": [new]}})
+        model.told("Replacing", candidateVersion=new)
+        kill_operator(model.cluster)
         model.complete(new, timeout=120)
         model.drained()
         model.only(clients, new)

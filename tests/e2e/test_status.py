@@ -14,7 +14,7 @@ from tests.e2e.conftest import put
 from tests.recorder import Recorder, replay
 from tfmodel_serving import agent_config, model_config
 
-SMALL = {"drainSeconds": 2, "resources": {"requests": {"cpu": "20m"}}}
+SMALL = {"replicas": 1, "drainSeconds": 2, "resources": {"requests": {"cpu": "20m"}}}
 LATE_SECONDS = 5.0
 """What an agent says has reached the operator, and the status our watch, after so long, on a machine with much to do."""
 
@@ -54,7 +54,7 @@ def random_edits(seed):
     def delete_pod(model):
         pods = model.get("pods")["items"]
         if pods:
-            model.kubectl("delete", "pod", dice.choice(pods)["metadata"]["name"], "--wait=false")
+            model.kubectl("delete", "pod", dice.choice(pods)["metadata"]["name"], "--wait=false", "--ignore-not-found")
 
     def bad_image(model):
         model.tfmodel(server={**SMALL, "image": "localhost/no/such:image"})
@@ -128,7 +128,7 @@ def consistent(found, before):
             assert condition["lastTransitionTime"] == was[kind]["lastTransitionTime"]
     assert found["status"]["observedGeneration"] >= ((before or {}).get("status") or {}).get("observedGeneration", -1)
     if now["Ready"]["status"] == "True" and found["status"]["observedGeneration"] == found["metadata"]["generation"]:
-        assert found["status"]["server"]["pods"] == "{0}/{0}".format(found["spec"]["server"].get("replicas", 1))
+        assert found["status"]["server"]["pods"] == "{0}/{0}".format(found["spec"]["server"]["replicas"])
 
 
 def lately(moments, found):
@@ -147,7 +147,7 @@ def so(found, objects, recorder):
     deployment, config = objects.get(("Deployment", name)), objects.get(("ConfigMap", f"{name}-models"))
     if deployment is None or config is None:
         return False
-    made, replicas = deployment.body, spec["server"].get("replicas", 1)
+    made, replicas = deployment.body, spec["server"]["replicas"]
     template = made["spec"]["template"]
     (server,) = template["spec"]["containers"]
     applied = made["spec"]["replicas"] == replicas and server["resources"]["requests"]["cpu"] == spec["server"]["resources"]["requests"]["cpu"]

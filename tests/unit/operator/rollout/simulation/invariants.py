@@ -125,16 +125,30 @@ class Watch:
         self._labels_agree()
 
     def _labels_agree(self) -> None:
-        """A label that clients can use in one ready pod is not missing in another for long: they reach any of them."""
+        """A label that clients can use in one ready pod is not missing in another for long: they reach any of them.
+
+        Where pods have other ConfigMaps than others, each has to have the labels of its own. But those whose version can't be had
+        any more: the next pods come with another one.
+        """
         ready = [pod for pod in self.cluster.pods if pod.ready and pod.server and self._serving.get(pod)]
         wish = self.cluster.desired.labels
         wanted = {"stable"} if wish is None else set(wish)
         usable = {pod: wanted & {label for label, _ in self._serving[pod][1]} for pod in ready}
-        differing = len({frozenset(labels) for labels in usable.values()}) > 1
+        by_config: dict[str, set[frozenset[str]]] = {}
+        for pod, labels in usable.items():
+            by_config.setdefault(pod.template[1], set()).add(frozenset(labels) | (wanted & self._lost(pod)))
+        differing = any(len(found) > 1 for found in by_config.values())
+        missing = any(wanted & set(pod.mounted.config.labels) - labels - self._lost(pod) for pod, labels in usable.items())
         quiet = self.cluster.operator and not any(pod.muted or self._faulted_lately(pod) for pod in ready)
-        self._differing_since = (self._differing_since or self.cluster.now) if differing and quiet else None
+        self._differing_since = (self._differing_since or self.cluster.now) if (differing or missing) and quiet else None
         lasts = self.cluster.now - self._differing_since if self._differing_since else 0.0
         assert lasts < LABELS_SECONDS, {pod.name: labels for pod, labels in usable.items()}
+
+    def _lost(self, pod: Pod) -> set[str]:
+        """The labels that a pod has mounted, of versions whose files are gone."""
+        files = pod.mount.at(self.cluster.now)
+        labels = pod.mounted.config.labels.items()
+        return {label for label, version in labels if version not in files or not files[version].complete}
 
     def _pod(self, pod: Pod) -> None:
         if not pod.mounted.config.versions and pod.history.pushed and MODEL in pod.history.pushed:
