@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tfmodel_operator.api import facts, kinds, labels, spec
@@ -17,15 +17,21 @@ log = logging.getLogger(__name__)
 
 
 async def apply(
-    objects: Sequence[Mapping[str, Any]], key: Key, world: World, *, prune: bool = True
+    objects: Sequence[Mapping[str, Any]],
+    key: Key,
+    world: World,
+    *,
+    kept: Collection[tuple[str, str]] = (),
+    prune: bool = True,
 ) -> tuple[bool, Finding | None]:
     """Apply the objects of one key; return whether they are in place, and why they can't be, if that is for somebody to mend.
 
     Args:
-        prune: Delete what is ours and isn't among them.
+        kept: Kind and name of further ones that stay as they are.
+        prune: Delete what else is ours.
     """
     try:
-        return await world.applier.apply(objects, key, prune=prune), None
+        return await world.applier.apply(objects, key, kept, prune=prune), None
     except errors.Rejected as error:
         return False, Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
     except errors.ForeignObject as error:
@@ -98,8 +104,9 @@ async def touch(pod: Body, config_hash: str, marks: Mapping[str, str], world: Wo
     # The UID makes it a conflict, not a new pod, when the pod has gone meanwhile.
     identity = {key: metadata[key] for key in ("name", "namespace", "uid")}
     annotations = {"annotations": {labels.CONFIG_HASH: config_hash}} if config_hash else {}
-    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, **annotations, "labels": dict(marks)}}
+    given = {"labels": dict(marks)} if marks else {}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, **annotations, **given}}
     try:
         world.store.upsert(kinds.POD.name, await world.client.apply(manifest), ours=True)
     except (errors.Conflict, errors.NotFound, errors.Rejected) as error:
-        log.info("Can't mark a pod: it is looked at again", extra={"pod": metadata["name"], "error": str(error)})
+        log.info("Can't mark a pod: its config will come by itself, later", extra={"pod": metadata["name"], "error": str(error)})

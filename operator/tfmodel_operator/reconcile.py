@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import logging
 import time
 from typing import Any
 
-from tfmodel_operator import publish, reconcile_joined, reconcile_server
-from tfmodel_operator.api import facts, kinds, labels, rules, spec
+from tfmodel_operator import applying, publish, reconcile_joined, reconcile_server
+from tfmodel_operator.api import facts, labels, rules, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster import errors, existence
+from tfmodel_operator.cluster import existence
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.plan import plan as plans
@@ -21,8 +20,6 @@ from tfmodel_operator.status import pace
 from tfmodel_operator.status import status as statuses
 from tfmodel_operator.world import Desired, World
 from tfmodel_serving import model_config
-
-log = logging.getLogger(__name__)
 
 
 class Vanished(Exception):
@@ -125,7 +122,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
         and not await existence.exists(body, world.client, world.store)
     ):
         raise Vanished
-    in_place, problem = await _apply(plan, key, world)
+    in_place, problem = await applying.apply(plan.objects, key, world, kept=plan.kept)
     said, progress = _said(key, world), plan.progress
     if in_place and world.store.model(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
@@ -141,18 +138,6 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
         steady = pace.MOVING_SECONDS
     memory.until = now if goes_on else now + min(steady, plan.again_in_seconds or steady)
     return found
-
-
-async def _apply(plan: plans.Plan, key: Key, world: World) -> tuple[bool, Finding | None]:
-    """Apply the whole plan; return whether it is in place, and why it can't be, if that is for somebody to mend."""
-    try:
-        return await world.applier.apply(plan.objects, key, plan.kept), None
-    except errors.Rejected as error:
-        return False, Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
-    except errors.ForeignObject as error:
-        return False, Finding("False", Reason.NAME_CONFLICT, str(error))
-    except errors.Leftover as error:
-        return False, Finding("False", Reason.WAITING_FOR_PODS, str(error))
 
 
 def _said(key: Key, world: World) -> tuple[facts.PodFacts, ...]:
@@ -178,16 +163,7 @@ async def _touch(desired: Desired, key: Key, world: World) -> None:
         touched = annotations.get(labels.CONFIG_HASH) == desired.config_hash or labels.CONFIG in annotations
         if touched or report.state is None or report.state.config_hash == desired.config_hash:
             continue
-        # The UID makes it a conflict, not a new pod, when the pod has gone meanwhile.
-        identity = {name: metadata[name] for name in ("name", "namespace", "uid")}
-        changed = {labels.CONFIG_HASH: desired.config_hash}
-        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, "annotations": changed}}
-        try:
-            world.store.upsert(kinds.POD.name, await world.client.apply(manifest), ours=True)
-        except (errors.Conflict, errors.NotFound, errors.Rejected) as error:
-            log.info(
-                "Can't touch a pod: its config will come by itself, later", extra={"pod": metadata["name"], "error": str(error)}
-            )
+        await applying.touch(pod, desired.config_hash, {}, world)
 
 
 def _now() -> datetime.datetime:

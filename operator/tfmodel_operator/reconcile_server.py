@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import logging
 import time
 
 from tfmodel_operator import applying, publish, server_objects
@@ -20,8 +19,6 @@ from tfmodel_operator.status import pace
 from tfmodel_operator.status import server as statuses
 from tfmodel_operator.world import Pods, Shared, SharedDesired, World
 from tfmodel_serving import model_config
-
-log = logging.getLogger(__name__)
 
 
 async def reconcile(key: Key, world: World) -> float | None:

@@ -75,37 +75,32 @@ async def _carry_out(
     """Plan anew and apply the plan; None: the server is gone."""
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
     edition, memory.shared = world.store.edition(key), None
-    published = _configmap(key, world)
-    joined = join.join(server, asking, join.incumbents(published), sizes)
-    content = configmap.read(published)
-    before = content.hash if content is not None else ""
-    if content is not None and before not in memory.configs:
-        named = {name: configmap.share_of(content, model.model_name) for name, model in joined.members.items()}
-        memory.remember_config(before, named)
+    joined = join.join(server, asking, join.incumbents(_configmap(key, world)), sizes)
+    before = _published(joined.members, key, world)
     steps = _steps(server, joined.members, said_of(before, joined.members, key, world), key, world)
-    absent = await _absent(server, joined.members, children.deployment, world)
-    pods = children.pods
+    absent, pods = await _absent(server, joined.members, children.deployment, world), children.pods
     plan = plans.make_plan(
-        server, joined.members, steps, published, absent, world.platform, children, datetime.datetime.now(datetime.UTC)
+        server,
+        joined.members,
+        steps,
+        _configmap(key, world),
+        absent,
+        world.platform,
+        children,
+        datetime.datetime.now(datetime.UTC),
     )
-    if (
-        body.get("status", {}).get("conditions")
-        and world.applier.missing(plan.objects)
-        and not await existence.exists(body, world.client, world.store)
-    ):
+    if await _is_gone(plan, body, world):
         return None
     memory.remember_config(plan.config_hash, plan.shares)
     in_place, problem = await applying.apply(plan.objects, key, world)
-    said, goes_on = said_of(plan.config_hash, joined.members, key, world), False
+    said, after = said_of(plan.config_hash, joined.members, key, world), steps
     if in_place and world.store.owner(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
         after = _steps(server, joined.members, said, key, world)
-        goes_on = any(step.publication != steps[name].publication for name, step in after.items())
-        steps = after
-    memory.edition = edition
+    goes_on = any(step.publication != steps[name].publication for name, step in after.items())
     steady = pace.STALLED_SECONDS if problem or absent else pace.STEADY_SECONDS
     again = 0.0 if goes_on else min(steady, plan.again_in_seconds or steady)
-    memory.until = now + again
+    memory.edition, memory.until = edition, now + again
     memory.shared = SharedDesired(
         server=server,
         asking=asking,
@@ -113,7 +108,7 @@ async def _carry_out(
         pods=pods if plan.depends_on_pods else None,
         joined=joined,
         absent=frozenset(absent),
-        steps=steps,
+        steps=after,
         said=said,
         config_hash=plan.config_hash,
         config_bytes=plan.config_bytes,
@@ -121,6 +116,23 @@ async def _carry_out(
         problem=problem,
     )
     return memory.shared
+
+
+def _published(members: Mapping[str, spec.TFModel], key: Key, world: World) -> str:
+    """Return the hash of the published config, of which it is known from now on what each member has in it; ``""``: none."""
+    content, memory = configmap.read(_configmap(key, world)), world.memory(key)
+    if content is None:
+        return ""
+    if content.hash not in memory.configs:
+        shares = {name: configmap.share_of(content, model.model_name) for name, model in members.items()}
+        memory.remember_config(content.hash, shares)
+    return content.hash
+
+
+async def _is_gone(plan: plans.Plan, body: Body, world: World) -> bool:
+    """Tell whether the server was deleted though no watch has told: its objects were there, and are not."""
+    known = body.get("status", {}).get("conditions") and world.applier.missing(plan.objects)
+    return bool(known) and not await existence.exists(body, world.client, world.store)
 
 
 def _configmap(key: Key, world: World) -> Body | None:
