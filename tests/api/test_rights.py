@@ -64,7 +64,7 @@ def makes_heals_and_prunes(cluster, namespace):
     cluster.kubectl("-n", namespace, "delete", "service", "half")
     cluster.wait_for("the Service to come back", lambda: cluster.get("-n", namespace, "service", "half"))
     assert cluster.get("-n", namespace, "poddisruptionbudgets")["items"]
-    cluster.wait_for("the shared server", lambda: cluster.get("-n", namespace, "tfmodelserver", "pool")["status"]["models"]["joined"] == 1)
+    cluster.wait_for("the shared server", lambda: cluster.get("-n", namespace, "tfmodelserver", "pool")["status"], done=lambda seen: seen.get("models", {}).get("joined") == 1)
     cluster.wait_for("its Deployment", lambda: cluster.get("-n", namespace, "deployment", "pool"))
     reason = "PersistentVolumeClaim models does not exist"
     cluster.wait_for("the claim to be asked for", lambda: reason in json.dumps(cluster.get("-n", namespace, "tfmodel", "joined")["status"]))
