@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
+import re
 from collections.abc import Iterator
 
 from tfmodel_operator.api import labels
@@ -36,9 +37,23 @@ class _Subject(logging.Filter):
         return True
 
 
+class _Sparse(logging.Filter):
+    """Of kopf's attempts to reach an API server that is away, one line each, shows the 1st, the 10th, the 100th and so on.
+
+    Our own watches say once that they can't, and once that they can again.
+    """
+
+    ATTEMPT = re.compile(r"Request attempt #(\d+)\S* failed; will retry")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        found = self.ATTEMPT.match(record.getMessage()) if record.name.startswith("kopf") else None
+        return found is None or found[1].rstrip("0") == "1"
+
+
 def configure() -> None:
     """Log as JSON lines; kopf only speaks up when something is wrong."""
     json_logging.configure()
     for handler in logging.getLogger().handlers:
+        handler.addFilter(_Sparse())
         handler.addFilter(_Subject())
     logging.getLogger("kopf").setLevel(logging.WARNING)

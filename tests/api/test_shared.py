@@ -234,6 +234,26 @@ def test_a_claim_that_does_not_exist_harms_nobody_and_is_mounted_when_it_does(sh
     assert not shared.pods().keys() & before, "a claim that was not mounted in advance replaces the pods"
 
 
+def test_a_model_that_asks_for_another_claim_keeps_its_files_until_all_pods_have_it(shared, pods):
+    shared.server(replicas=2)
+    shared.model("moves")
+    shared.model("stays")
+    shared.ready("moves", "stays")
+    before = shared.answering()
+    shared.model("moves", claim="other")
+    assert "PersistentVolumeClaim other does not exist" in shared.says("moves", "SourceUnavailable")["message"]
+    assert "/models/models/moves" in shared.config(), "a server that restarts has it again"
+    assert shared.answering() == before
+    shared.claim("other")
+    shared.ready("moves", "stays")
+    assert "/models/other/moves" in shared.config()
+    assert not shared.answering().keys() & before.keys()
+    assert list(shared.answering().values()) == [{"moves", "stays"}] * 2
+    shared.model("moves")
+    shared.ready("moves", "stays")
+    assert "/models/models/moves" in shared.config()
+
+
 def test_a_selector_chooses_and_keeps_its_choice(shared, pods):
     for name, budget in (("a", "1Gi"), ("b", "2Gi")):
         shared.server(name, memoryBudget=budget)
