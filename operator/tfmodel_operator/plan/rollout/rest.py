@@ -82,7 +82,7 @@ def _word_on(s: Situation, version: int, promoted: str) -> tuple[Phase, str, int
     """Say why a version is not what it would be by the policy."""
     if quarantined := s.record.quarantined(version):
         again = f'it is tried again when its files change, or by the annotation {rollout_spec.RETRY}: "{version}"'
-        held = f", loaded as NAME{model_config.CANDIDATE_SUFFIX}" if quarantined.held else ""
+        held = f", and is kept as {s.fleet.private} for inspection" if quarantined.held else ""
         phase = Phase.HELD if quarantined.held else Phase.ROLLED_BACK
         return phase, f"version {version} failed{held}: {quarantined.message}; {promoted}; {again}", version
     said = wanted.unfit(version, s.fleet, s.record)

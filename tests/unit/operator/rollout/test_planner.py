@@ -292,6 +292,25 @@ def test_a_time_that_is_yet_to_come_is_taken_for_now():
     assert (step.deadline, step.record.candidate.since, step.record.candidate.started) == (NOW + 600, NOW, NOW)
 
 
+def test_what_is_no_longer_wanted_goes_when_every_ready_pod_has_what_stays():
+    behind = pod("b", {1: "AVAILABLE", 2: "LOADING"})
+    step = plan(desired(Specific((2,))), seen(pod("a", BOTH), behind, versions={1, 2}))
+    assert (step.config.versions, step.phase) == ({1, 2}, Phase.SETTLING)
+    assert step.reason == "version 1 kept until version 2 can take over: pod b: version 2 is LOADING"
+    assert plan(desired(Specific((2,))), seen(pod("a", BOTH), pod("b", BOTH), versions={1, 2})).config.versions == {2}
+
+
+def test_a_server_that_crashes_since_a_version_set_out_speaks_against_it_whatever_the_agent_says():
+    crashing = pod("a", {1: "AVAILABLE", 2: "LOADING"}, crash="OOMKilled", crashed_at=NOW - 5)
+    found = seen(crashing, pod("b", BOTH), versions={1, 2}, kept=kept(candidate=2, since=NOW - 10))
+    step = plan(desired(), found)
+    assert (step.phase, step.config.versions, step.record.quarantined(2).cause) == (Phase.ROLLING_BACK, {1}, "CrashLoopBackOff")
+    for excuse in (Candidate(2, NOW - 10, NOW - 10, excused=frozenset({"a"})), Candidate(2, NOW - 1, NOW - 10)):
+        record_of_it = Record(Good(frozenset({1}), {"stable": 1}), candidate=excuse)
+        step = plan(desired(), dataclasses.replace(found, record=record.to_text(record_of_it)))
+        assert (step.phase, step.config.versions) == (Phase.GROWING, {1, 2})
+
+
 # -- many versions have failed --------------------------------------------------------------------------------------------
 
 MANY = range(100, 100 + record.MAX_QUARANTINED)
