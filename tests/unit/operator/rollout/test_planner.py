@@ -374,6 +374,13 @@ def test_what_is_published_and_served_is_what_is_promoted(pods, promoted):
     assert step.config.versions == {1, 2}, "nothing is dropped that some pod may serve"
 
 
+def test_a_record_of_what_is_not_published_is_not_believed():
+    found = seen(pod("a", {1: "AVAILABLE", 2: ""}), pod("b", {1: "AVAILABLE", 2: ""}), kept=kept(good=(9,)))
+    step = plan(desired(Specific((1,))), found)
+    assert (str(step.config), step.promoted, step.phase) == ("{1} stable=1", 1, Phase.COMPLETE)
+    assert plan(desired(Specific((1,))), dataclasses.replace(found, pods=(silent(),))).config == found.published.config
+
+
 def test_where_old_pods_serve_while_new_ones_fail_what_they_serve_is_promoted():
     old = pod("a", {1: "AVAILABLE", 2: ""}, hash="old", current=False, extra={1: {"labels": ("stable",)}})
     found = forgotten(old, pod("b", {2: "failed"}, ready=False), versions={2})

@@ -125,13 +125,17 @@ class Watch:
         self._labels_agree()
 
     def _labels_agree(self) -> None:
-        """A label that clients can use in one ready pod is not missing in another for long: they reach any of them."""
+        """A label that clients can use in one ready pod is not missing in another for long: they reach any of them.
+
+        While pods are replaced it may be: what is new comes with the new ones.
+        """
         ready = [pod for pod in self.cluster.pods if pod.ready and pod.server and self._serving.get(pod)]
         wish = self.cluster.desired.labels
         wanted = {"stable"} if wish is None else set(wish)
         usable = {pod: wanted & {label for label, _ in self._serving[pod][1]} for pod in ready}
         differing = len({frozenset(labels) for labels in usable.values()}) > 1
-        quiet = self.cluster.operator and not any(pod.muted or self._faulted_lately(pod) for pod in ready)
+        rolling = len({pod.template for pod in self.cluster.pods}) > 1
+        quiet = self.cluster.operator and not rolling and not any(pod.muted or self._faulted_lately(pod) for pod in ready)
         self._differing_since = (self._differing_since or self.cluster.now) if differing and quiet else None
         lasts = self.cluster.now - self._differing_since if self._differing_since else 0.0
         assert lasts < LABELS_SECONDS, {pod.name: labels for pod, labels in usable.items()}
