@@ -131,7 +131,8 @@ def situation(desired: Desired, facts: Facts, now: float) -> Situation:
     promoted = good.versions if good else frozenset()
     served = published.config.versions if published else frozenset()
     resting = (kept.bake.previous.versions & served) - promoted if kept.bake else frozenset()
-    stopped = desired.rollout.paused or (facts.server is not None and facts.server.unschedulable)
+    waits = facts.server is not None and (facts.server.unschedulable or not facts.server.replicas)
+    stopped = desired.rollout.paused or waits
     motion = _motion(published, kept, promoted | resting, now, stopped=stopped) if known else None
     return Situation(
         desired=desired,

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.operator import makers
 from tests.unit.operator.rollout.makers import MODEL, NOW, desired, pod, seen, silent
+from tfmodel_operator.api import conditions
 from tfmodel_operator.api.rollout_spec import Approval, Comparison, ComparisonPolicy, OnFailure, Strategy
 from tfmodel_operator.plan import service
 from tfmodel_operator.plan.rollout import config as configs
@@ -309,6 +310,36 @@ def test_a_server_that_crashes_since_a_version_set_out_speaks_against_it_whateve
         record_of_it = Record(Good(frozenset({1}), {"stable": 1}), candidate=excuse)
         step = plan(desired(), dataclasses.replace(found, record=record.to_text(record_of_it)))
         assert (step.phase, step.config.versions) == (Phase.GROWING, {1, 2})
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels", "phase", "says"),
+    [
+        pytest.param(Latest(1), {"stable": 1}, Phase.COMPLETE, "version 1 promoted", id="as wanted"),
+        pytest.param(Latest(1), {"stable": 1, "next": 9}, Phase.VERIFYING, "label next is nowhere: version 9 is not served yet", id="may come"),
+        pytest.param(Specific((1,)), {"stable": 9}, Phase.BLOCKED, "label stable stays on version 1: version 9 is not served, and versionPolicy", id="not asked for"),
+    ],
+)  # fmt: skip
+def test_a_label_that_is_not_where_the_user_wants_it_is_told(policy, labels, phase, says):
+    step = plan(desired(policy, labels=labels), seen(pod("a", {1: "AVAILABLE"})))
+    assert (step.phase, step.reason[: len(says)]) == (phase, says)
+    if phase is Phase.BLOCKED:
+        assert narrate.finding(step).reason is conditions.Reason.INVALID_SPEC
+
+
+def test_a_label_that_would_move_waits_while_paused_and_says_so():
+    step = plan(desired(All(), labels={"stable": 1}, paused=True), seen(pod("a", BOTH), versions={1, 2}))
+    assert (str(step.config), step.phase) == ("{1, 2} stable=2", Phase.PAUSED)
+
+
+def test_the_clock_of_a_candidate_stands_still_at_zero_replicas():
+    wish = desired(strategy=Strategy.ROLLING_UPDATE)
+    found = seen(versions={1, 2}, kept=kept(candidate=2))
+    asleep = plan(wish, found, NOW + 5000)
+    assert (asleep.phase, asleep.deadline, asleep.record.candidate.stopped) == (Phase.GROWING, None, True)
+    awake = seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=asleep.record)
+    step = plan(wish, awake, NOW + 6000)
+    assert (step.phase, step.deadline) == (Phase.GROWING, NOW + 6600)
 
 
 # -- many versions have failed --------------------------------------------------------------------------------------------
