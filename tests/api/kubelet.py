@@ -25,12 +25,15 @@ LOOK_SECONDS = 0.05
 class Kubelets:
     """All pods of model servers in one namespace; lives in a thread of its own.
 
+    Args:
+        fleet: What the agents say; by default versions 1, 2 and 3 are there, and can be loaded.
+
     Attributes:
         absent: Names of PersistentVolumeClaims that don't exist; pods that want one never start.
     """
 
-    def __init__(self, cluster: EmbeddedCluster, namespace: str) -> None:
-        self._cluster, self._namespace = cluster, namespace
+    def __init__(self, cluster: EmbeddedCluster, namespace: str, fleet: Fleet | None = None) -> None:
+        self._cluster, self._namespace, self._fleet = cluster, namespace, fleet or Fleet(volume=(1, 2, 3))
         self._addresses = (f"127.{1 + os.getpid() % 250}.{high}.{low}" for high, low in itertools.product(range(250), range(1, 250)))
         self.absent: set[str] = set()
         self._said: dict[str, bool] = {}
@@ -51,7 +54,7 @@ class Kubelets:
         self._loop.call_soon_threadsafe(self._fleet.drop, version)
 
     async def _run(self) -> None:
-        self._loop, self._stop, self._fleet = asyncio.get_running_loop(), asyncio.Event(), Fleet(volume=(1, 2, 3))
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         runner = web.AppRunner(agents.application(self._fleet), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         async with Api(self._cluster.url, self._cluster.state.plane.certificates.directory) as api:

@@ -24,6 +24,11 @@ EMPTY = "model_config_list {\n}\n"
 MONITORING = 'prometheus_config {\n  enable: true\n  path: "/monitoring/prometheus/metrics"\n}\n'
 BOOT = {"boot.config": EMPTY, "monitoring.config": MONITORING}
 
+MAX_RECORDS_BYTES = 150_000
+"""Of the 256 KiB that all annotations of an object may take (kubernetes, apimachinery/pkg/api/validation/objectmeta.go)."""
+SHORTER = ((record.MAX_QUARANTINED, 60), (3, 60), (0, 0))
+"""How much is kept of each model's quarantine where the records take more: entries, and characters of their messages."""
+
 Manifest = Mapping[str, Any]
 
 
@@ -80,14 +85,30 @@ def configmap(
         records: By model.
         annotations: Further ones.
     """
-    kept = {name: json.loads(text) for name, found in records.items() if (text := record.to_text(found))}
-    rollouts = {labels.ROLLOUTS: json.dumps(kept, sort_keys=True)} if kept else {}
+    rollouts = {labels.ROLLOUTS: text} if (text := _records(records)) else {}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata.child(host, metadata.config_name(host), {**rollouts, **(annotations or {})}),
         "data": dict(files),
     }
+
+
+def _records(records: Mapping[str, record.Record]) -> str:
+    """Return the records as one text, shortened if need be: an object with more annotations than the API server takes is refused,
+    and then all models of a server would stand still for what is remembered of some.
+    """
+    text = _text_of(records)
+    for entries, characters in SHORTER:
+        if len(text) <= MAX_RECORDS_BYTES:
+            break
+        text = _text_of({name: record.shortened(found, entries, characters) for name, found in records.items()})
+    return text
+
+
+def _text_of(records: Mapping[str, record.Record]) -> str:
+    kept = {name: json.loads(text) for name, found in records.items() if (text := record.to_text(found))}
+    return json.dumps(kept, sort_keys=True) if kept else ""
 
 
 def fixed(model: spec.TFModel, files: Mapping[str, str]) -> dict[str, Any]:

@@ -149,6 +149,12 @@ def to_text(record: Record) -> str:
     return json.dumps({"schema": SCHEMA, **document}, sort_keys=True) if document else ""
 
 
+def shortened(record: Record, entries: int, characters: int) -> Record:
+    """Return ``record`` with the newest ``entries`` of its quarantine alone, their messages cut, and without the comparison."""
+    kept = (dataclasses.replace(one, message=one.message[:characters].rstrip()) for one in record.quarantine[:entries])
+    return dataclasses.replace(record, quarantine=tuple(kept), compared={})
+
+
 def from_text(text: str) -> Record:
     """Parse what :func:`to_text` wrote; a member that is not as it should be is left out."""
     try:

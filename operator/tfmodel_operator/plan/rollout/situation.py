@@ -127,11 +127,12 @@ def situation(desired: Desired, facts: Facts, now: float) -> Situation:
     published = facts.published
     pods = fleet.Fleet(desired.model, published.hash if published else None, facts.pods)
     kept = quarantine.reviewed(_until(now, records.from_text(facts.record)), pods, desired.retry, desired.policy)
-    good, known = (kept.good, True) if kept.good else _recalled(published, pods, kept.candidate)
+    good, known = (kept.good, True) if _can_be_so(kept.good, published) else _recalled(published, pods, kept.candidate)
     promoted = good.versions if good else frozenset()
     served = published.config.versions if published else frozenset()
     resting = (kept.bake.previous.versions & served) - promoted if kept.bake else frozenset()
-    stopped = desired.rollout.paused or (facts.server is not None and facts.server.unschedulable)
+    waits = facts.server is not None and (facts.server.unschedulable or not facts.server.replicas)
+    stopped = desired.rollout.paused or waits
     motion = _motion(published, kept, promoted | resting, now, stopped=stopped) if known else None
     return Situation(
         desired=desired,
@@ -156,6 +157,16 @@ def _until(now: float, record: records.Record) -> records.Record:
     if bake:
         bake = dataclasses.replace(bake, since=min(bake.since, second(now)))
     return dataclasses.replace(record, candidate=candidate, bake=bake)
+
+
+def _can_be_so(good: records.Good | None, published: Published | None) -> bool:
+    """Tell whether what the record says can be true: it is written with the config that it is about, unless new pods have that.
+
+    Somebody may have edited it, or brought it back from a backup.
+    """
+    if good is None or good.immutable or published is None or published.immutable or not published.config.versions:
+        return good is not None
+    return good.versions <= published.config.versions
 
 
 def _recalled(
