@@ -145,10 +145,10 @@ class Watch:
         assert lasts < LABELS_SECONDS, {pod.name: labels for pod, labels in usable.items()}
 
     def _lost(self, pod: Pod) -> set[str]:
-        """The labels that a pod has mounted, of versions whose files are gone."""
-        files = pod.mount.at(self.cluster.now)
-        labels = pod.mounted.config.labels.items()
-        return {label for label, version in labels if version not in files or not files[version].complete}
+        """The labels that a pod has mounted, of versions whose files are gone; or bad, where it has served before."""
+        files, served = pod.mount.at(self.cluster.now), pod.history.was_fed
+        good = {version for version, what in files.items() if what.complete and (what.good or not served)}
+        return {label for label, version in pod.mounted.config.labels.items() if version not in good}
 
     def _pod(self, pod: Pod) -> None:
         if not pod.mounted.config.versions and pod.history.pushed and MODEL in pod.history.pushed:
