@@ -15,7 +15,7 @@ STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
 KUBE ?= embedded
 
-.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-rollout-latency bench-operator bench-operator-start bench-rollout fuzz soak lint verify generate format images clean
+.PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-rollout-latency bench-operator bench-operator-start bench-rollout bench-shared fuzz soak lint verify generate format images clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,11 +74,14 @@ bench-operator-start: $(STAMP)  ## The operator's start where N TFModels are sto
 bench-rollout: $(STAMP)  ## How long new versions take, one by one and N at once (N=, ARGS=); the last line is one JSON object
 	@$(RUN) -m tests.bench.rollout --models $(or $(N),100) $(ARGS)
 
+bench-shared: $(STAMP)  ## The figures of models on shared servers (ARGS=); the last line is one JSON object
+	@$(RUN) -m tests.bench.operator.shared $(ARGS)
+
 fuzz: $(STAMP)  ## Fuzz the readers of files for five minutes
 	@$(RUN) -m tests.fuzz --seconds 300
 
 soak: $(STAMP)  ## A million steps of random walks against the rollout planner (STEPS=); takes hours
-	@ROLLOUT_STEPS=$(or $(STEPS),1000000) $(PYTEST) tests/unit/operator/rollout/test_walks.py
+	@ROLLOUT_STEPS=$(or $(STEPS),1000000) $(PYTEST) --timeout=0 tests/unit/operator/rollout/test_walks.py
 
 test-api: $(STAMP)  ## Tests against a real API server, without nodes
 	@$(PYTEST) tests/api tests/cluster tests/bench -m api

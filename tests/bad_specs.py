@@ -91,6 +91,14 @@ REFUSED = (
         in_code=True,
     ),
     BadSpec("too many labels", labelled({f"l{n}": 1 for n in range(17)}), "must have at most 16"),
+    # sharing
+    BadSpec("two kinds of servers", {"server": {}, "serverRef": {"name": "pool"}}, "give only one of server, serverRef and serverSelector", in_code=True),
+    BadSpec("two ways to a shared server", {"serverSelector": {}, "serverRef": {"name": "pool"}}, "give only one of", in_code=True),
+    BadSpec("server reference without a name", {"serverRef": {}}, "name: Required value", in_code=True),
+    BadSpec("server name that can't be", {"serverRef": {"name": "Pool"}}, "spec.serverRef.name"),
+    BadSpec("warm-up off for all", {"serverRef": {"name": "pool"}, "warmup": {"policy": "Ignore"}}, "would switch off the warm-up of all models", in_code=True),
+    BadSpec("memory that nobody counts", {"memory": "1Gi"}, "memory counts only on a shared server", in_code=True),
+    BadSpec("memory that is none", {"serverRef": {"name": "pool"}, "memory": "much"}, "spec.memory", in_code=True),
     # warmup
     BadSpec("unknown warm-up policy", {"warmup": {"policy": "Always"}}, 'supported values: "Required", "IfPresent", "Ignore"', in_code=True),
     BadSpec("records that nobody wants", {"warmup": {"minRecords": 3}}, "set policy to Required", in_code=True),
@@ -119,6 +127,8 @@ REFUSED = (
     BadSpec("empty image", server(image=""), "spec.server.image"),
     BadSpec("negative replicas", server(replicas=-1), "greater than or equal to 0"),
     BadSpec("replicas as text", server(replicas="two"), "must be of type integer"),
+    BadSpec("quantity that the API server hangs over", server(resources={"requests": {"memory": "1e-999999999"}}), "spec.server.resources.requests.memory", in_code=True),
+    BadSpec("quantity of the agent beyond all numbers", server(agent={"resources": {"limits": {"cpu": "1e999999999"}}}), "spec.server.agent.resources.limits.cpu", in_code=True),
     BadSpec("no quantity", server(resources={"limits": {"cpu": "much"}}), "spec.server.resources.limits.cpu", in_code=True),
     BadSpec("unknown update strategy", server(updateStrategy="Canary"), 'supported values: "Auto"', in_code=True),
     BadSpec("no drain", server(drainSeconds=0), "greater than or equal to 2", in_code=False),
@@ -194,9 +204,24 @@ REFUSED = (
 )  # fmt: skip
 """Refused at admission."""
 
+SERVERS_REFUSED = (
+    BadSpec("no models", {"maxModels": 0}, "greater than or equal to 1"),
+    BadSpec("too many models", {"maxModels": 501}, "less than or equal to 500"),
+    BadSpec("budget below nothing", {"memoryBudget": "-1Gi"}, "spec.memoryBudget"),
+    BadSpec("volume without a claim", {"volumes": [{}]}, "claimName: Required value"),
+    BadSpec("volume twice", {"volumes": [{"claimName": "a"}, {"claimName": "a"}]}, "Duplicate value"),
+    BadSpec("field of a TFModel", {"source": {}}, 'unknown field "spec.source"'),
+    BadSpec("accelerator that is none", {"accelerator": {"resource": "gpu"}}, "must have the form domain/name"),
+    BadSpec("drain that is too short", {"drainSeconds": 20, "grpc": {"maxConnectionAgeSeconds": 18}}, "raise drainSeconds"),
+    BadSpec("flag of our own", {"extraArgs": ["--port=1"]}, "from another field of spec, or could break serving; kubectl explain tfmodelserver.spec.extraArgs"),
+    BadSpec("server name with a dot", {}, "lower case letters, digits and '-'", name="a.b"),
+)  # fmt: skip
+"""TFModelServers that are refused at admission."""
+
 NAMED = (
     BadSpec("requests above limits", server(resources={"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}), "must be less than or equal to memory limit"),
     BadSpec("quantity below nothing", server(resources={"requests": {"cpu": "-1"}}), "must be greater than or equal to 0"),
+    BadSpec("batches on CPUs below nothing", server(resources={"limits": {"cpu": "-1"}}, batching={"maxBatchSize": 8}), "must be greater than or equal to 0"),
     BadSpec("fraction of a device", server(resources={"limits": {"example.com/device": "500m"}}), "must be an integer"),
     BadSpec("resource without a name", server(resources={"limits": {"gpu": 1}}), "must be a standard resource for containers"),
     BadSpec("label key with a space", pod(labels={"a b": "c"}), "template.labels"),

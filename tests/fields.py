@@ -33,6 +33,9 @@ BASES: dict[str, dict[str, Any]] = {
 }
 """What must be otherwise than in the full spec, for a leaf to be there or free to change; None takes a field away."""
 
+SHARING = frozenset({"serverRef.name", "serverSelector.matchLabels", "memory"})
+"""Leaves that the objects of a TFModel with servers of its own don't follow from."""
+
 OTHER_VALUES: dict[str, Any] = {
     "modelName": "other",
     "source.persistentVolumeClaim.claimName": "other",
@@ -63,8 +66,9 @@ OTHER_VALUES: dict[str, Any] = {
 
 @functools.cache
 def leaves() -> dict[str, schema.Schema]:
-    """Return every leaf of spec by its path."""
-    return dict(schema.leaves(schema.schema()["properties"]["spec"]))
+    """Return every leaf of spec by its path, but for those of models that share a server."""
+    every = schema.leaves(schema.schema()["properties"]["spec"])
+    return {path: leaf for path, leaf in every if path not in SHARING}
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Write the generated files anew (`make generate`), or check that they are what they would be (`make verify`).
 
-Generated are: the protobuf modules, the chart's copies of the CRDs, the schema of the agent's state, and the sample with a SavedModel inside it.
+Generated are: the protobuf modules, the CRD of TFModelServers, the chart's copies of the CRDs, the schema of the agent's state, and the sample with a SavedModel inside it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc_tools
 from grpc_tools import protoc
 
-from tests import sample
+from tests import sample, tfmodelservers
 from tfmodel_serving import state
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,10 +35,15 @@ def protos() -> dict[Path, bytes]:
         return {source / made.relative_to(directory): made.read_bytes() for made in Path(directory).rglob("*_pb2.py*")}
 
 
-def crd_copies() -> dict[Path, bytes]:
-    """Copy the CRDs into the chart, where Helm can read them."""
+def crds() -> dict[Path, bytes]:
+    """Make the CRD of TFModelServers from its own part and the schema of TFModels, and copy both into the chart for Helm."""
+    models = CRDS / "serving.tfmodel.dev_tfmodels.yaml"
+    made = {
+        CRDS / "serving.tfmodel.dev_tfmodelservers.yaml": tfmodelservers.crd(models.read_text()).encode(),
+        models: models.read_bytes(),
+    }
     chart = ROOT / "charts/tfmodel-operator/files/crds"
-    return {chart / crd.name: crd.read_bytes() for crd in CRDS.glob("*.yaml")}
+    return made | {chart / path.name: content for path, content in made.items()}
 
 
 def state_schema() -> dict[Path, bytes]:
@@ -69,7 +74,7 @@ def state_schema() -> dict[Path, bytes]:
     return {ROOT / "docs/agent-state.schema.json": text.encode()}
 
 
-GENERATORS: tuple[Callable[[], dict[Path, bytes]], ...] = (protos, crd_copies, state_schema, sample.files)
+GENERATORS: tuple[Callable[[], dict[Path, bytes]], ...] = (protos, crds, state_schema, sample.files)
 
 
 def main() -> int:

@@ -10,15 +10,16 @@ from typing import Any
 
 import yaml
 
-CRD = Path(__file__).resolve().parent.parent / "crds/serving.tfmodel.dev_tfmodels.yaml"
+CRDS = Path(__file__).resolve().parent.parent / "crds"
+CRD = CRDS / "serving.tfmodel.dev_tfmodels.yaml"
 
 Schema = dict[str, Any]
 
 
 @functools.cache
-def schema() -> Schema:
-    """Return the schema of TFModel v1alpha1."""
-    document = yaml.safe_load(CRD.read_text())
+def schema(kind: str = "TFModel") -> Schema:
+    """Return the schema of TFModel or TFModelServer v1alpha1."""
+    document = yaml.safe_load((CRDS / f"serving.tfmodel.dev_{kind.lower()}s.yaml").read_text())
     return document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
@@ -27,7 +28,7 @@ def defaulted(body: dict[str, Any]) -> dict[str, Any]:
 
     Source: kubernetes, apiextensions-apiserver/pkg/apiserver/schema/defaulting/algorithm.go.
     """
-    return _defaulted(copy.deepcopy(body), schema())
+    return _defaulted(copy.deepcopy(body), schema(body.get("kind", "TFModel")))
 
 
 def _defaulted(value: Any, part: Schema) -> Any:

@@ -50,7 +50,9 @@ class Crash:
 
 
 def mark(fingerprint: object) -> str:
-    """Return a short name for the files of a version, which outlives the process."""
+    """Return a short name for the files of a version, which outlives the process; some file systems' inode numbers do not."""
+    if isinstance(fingerprint, Mapping):
+        fingerprint = sorted((name, file.size, file.modified) for name, file in fingerprint.items())
     return hashlib.sha256(repr(fingerprint).encode()).hexdigest()[:16]
 
 

@@ -88,10 +88,13 @@ class Digests:
     async def _make(self, key: _Key, model: model_config.Model, look: saved_model.Look) -> _Known:
         before = self._known.get(key)
         hashes = before.hashes if before else {}
-        task = {"base_path": model.base_path, "directory": look.directory, "known": digest.to_dict(hashes)}
+        if look.listing is None:  # of what can't be listed nothing is verified, and nothing is to be hashed
+            return _Known(look.fingerprint, retry_at=time.monotonic() + RETRY_SECONDS)
+        listing = look.listing
+        task = {"base_path": listing.volume, "directory": listing.directory, "known": digest.to_dict(hashes)}
         answer = await _run(json.dumps(task).encode())
         made = digest.from_dict(answer.get("known", {}))
-        listed = {name: file.identity for name, file in look.listing.files.items()} if look.listing else {}
+        listed = {name: file.identity for name, file in listing.files.items()}
         if "digest" in answer and {name: identity for name, (identity, _) in made.items()} == listed:
             return _Known(look.fingerprint, answer["digest"], made)
         message = answer.get("message", "its files have changed")  # then the next look says so, and they are hashed again

@@ -91,6 +91,7 @@ class History:
             :func:`tfmodel_agent.crashes.mark` names them.
         loading: Versions that were pushed and have neither served nor failed since.
         serving: Versions that were AVAILABLE when the server last answered.
+        labels: Where each label of a model was put last, in this life of the server or an earlier one.
         served: What `serving` was at the end of the server's previous life.
         crashes: What speaks against versions that were loading when the server died.
         trial: The one of them that may be loaded now.
@@ -115,6 +116,7 @@ class History:
     loading: Mapping[Key, Loading] = dataclasses.field(default_factory=dict)
     serving: frozenset[Key] = frozenset()
     served: frozenset[Key] = frozenset()
+    labels: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     crashes: Mapping[Key, blaming.Crash] = dataclasses.field(default_factory=dict)
     trial: Key | None = None
     suspect: str = ""
@@ -140,6 +142,7 @@ def sent(history: History, config: Mapping[str, Served], now: float, fingerprint
     """
     before = history.pushed or {}
     new = keys(config) - keys(before)
+    begun = new - history.serving  # what serves is not loaded again, whatever its files are by now
     return dataclasses.replace(
         history,
         in_flight_since=now,
@@ -147,8 +150,16 @@ def sent(history: History, config: Mapping[str, Served], now: float, fingerprint
         alive=history.alive - new,
         left={**history.left, **dict.fromkeys(set(before) - set(config), now)},
         pushed=config,
-        loading={**history.loading, **{key: Loading(blaming.mark((fingerprints or {}).get(key)), now) for key in new}},
+        labels=_labels(history, config),
+        loading={**history.loading, **{key: Loading(blaming.mark((fingerprints or {}).get(key)), now) for key in begun}},
     )
+
+
+def _labels(history: History, config: Mapping[str, Served]) -> dict[str, dict[str, int]]:
+    """A restarted server, or agent, goes on with the labels it had, when their versions are there again."""
+    names = {*config, *(name for name, _ in history.served)}
+    pushed = {name: served.labels for name, served in config.items()}
+    return {name: found for name in names if (found := {**history.labels.get(name, {}), **pushed.get(name, {})})}
 
 
 def answered(history: History, now: float) -> History:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 1
 
-_KEPT = ("loading", "proven", "serving", "served", "crashes", "is_fed", "was_fed")
+_KEPT = ("loading", "proven", "serving", "served", "labels", "crashes", "is_fed", "was_fed")
 
 
 class Journal:
@@ -64,6 +64,7 @@ def to_json(history: memory.History) -> str:
         "proven": {_name(key): mark for key, mark in history.proven.items()},
         "serving": _names(history.serving),
         "served": _names(history.served),
+        "labels": history.labels,
         "crashes": {_name(key): dataclasses.asdict(crash) for key, crash in history.crashes.items()},
         "is_fed": history.is_fed,
         "was_fed": history.was_fed,
@@ -93,6 +94,7 @@ def from_json(text: str, now: float) -> memory.History:
             proven={_key(name): str(mark) for name, mark in document["proven"].items()},
             serving=serving,
             served=frozenset(map(_key, document["served"])),
+            labels={name: _labels(found) for name, found in document["labels"].items()},
             crashes={_key(name): _crash(found, now) for name, found in document["crashes"].items()},
             began_at=now,
             is_fed=document["is_fed"] is True,
@@ -111,6 +113,10 @@ def _in_flight(history: memory.History) -> frozenset[str]:
 
 def _loading(found: Mapping[str, Any], now: float) -> memory.Loading:
     return memory.Loading(str(found["mark"]), _past(found["since"], now))
+
+
+def _labels(found: Mapping[str, Any]) -> dict[str, int]:
+    return {label: int(version) for label, version in found.items()}
 
 
 def _crash(found: Mapping[str, Any], now: float) -> crashes.Crash:

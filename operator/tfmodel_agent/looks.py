@@ -43,6 +43,8 @@ def _next_life(history: memory.History, now: float) -> memory.History:
     loading, overdue = history.loading, memory.overdue_loads(history, now)
     if history.suspect and overdue:
         loading = {key: loading[key] for key in overdue}  # it was restarted for them; the others only happened to be there
+    elif history.suspect:  # for no load
+        loading = {key: load for key, load in loading.items() if key in history.alive}
     marks = {key: load.mark for key, load in loading.items()}
     serving_names = {name for name, _ in history.serving}
     return memory.History(
@@ -50,6 +52,7 @@ def _next_life(history: memory.History, now: float) -> memory.History:
         pushed_at=now,
         failures=history.failures,
         proven=history.proven,
+        labels=history.labels,
         served=history.serving | {key for key in history.served if key[0] not in serving_names},
         crashes=blaming.blame(history.crashes, marks, now, is_hang=bool(history.suspect)),
         began_at=now,

@@ -21,6 +21,7 @@ from tfmodel_agent import (
     looks,
     modelserver,
     mounted,
+    news,
     readiness,
     reloads,
     sources,
@@ -59,7 +60,8 @@ class Agent:
         self.metrics = Metrics(lambda: self.state)
         self._changed = asyncio.Event()
         self._server = modelserver.ModelServer(settings.server)
-        self._mounted = mounted.Mounted(hash="")
+        self._kept = settings.view / ".mounted.json"
+        self._mounted = mounted.kept(self._kept)
         self._journal = journal.Journal(settings.view / ".journal.json")
         self._history = self._journal.read(time.monotonic())
         self._sources = sources.Sources()
@@ -145,8 +147,8 @@ class Agent:
         if self._mounted.hash:
             is_fed = readiness.is_fed(self._wanted, seen, self._history, now, self._mounted.readiness)
             self._history = dataclasses.replace(self._history, is_fed=is_fed)
-        step = steps.next_step(self._wanted, seen, self._history, now)
-        self._take(step, fingerprints, now)
+        step = self._next_step(seen, now)
+        step = self._take(step, fingerprints, now)
         self._journal.write(self._history)
         self.suspect = step.suspect
         # By what was seen just now: a server that is too busy to tell its status gets no requests from us either.
@@ -155,6 +157,11 @@ class Agent:
         if seen.is_busy and now - self._seen_at < BUSY_SECONDS:
             seen = dataclasses.replace(seen, models=self._seen.models)
         self._publish(seen, step, now)
+
+    def _next_step(self, seen: memory.Seen, now: float) -> steps.Step:
+        if not self._mounted.hash:  # nothing is known of what should be served; to want nothing is another thing
+            return steps.Step("waiting for a config that can be used")
+        return steps.next_step(self._wanted, seen, self._history, now)
 
     def _read_mounted(self) -> None:
         """Take over the mounted files if they have changed and can be used; the last usable ones stay in force."""
@@ -174,6 +181,7 @@ class Agent:
                 self._history = memory.asked_anew(self._history, found.named - self._mounted.named)
             self._mounted = found
             self._is_config_new = True
+            mounted.keep(found, self._kept)
 
     def _tell_changes(self, before: memory.History) -> None:
         if before.pushed is not None and self._history.pushed is None and not before.orphaned:
@@ -184,17 +192,22 @@ class Agent:
                 found = {"model": name, "version": version, "alone": crash.alone, "others": crash.others}
                 log.error("Model server died while it was loading a version", extra=found)
 
-    def _take(self, step: steps.Step, fingerprints: Mapping[failures.Key, object], now: float) -> None:
+    def _take(self, step: steps.Step, fingerprints: Mapping[failures.Key, object], now: float) -> steps.Step:
+        """Take ``step``; return it, or what keeps us from it."""
         if step.suspect and not self._history.suspect:
             log.error("Model server is suspect and must be restarted", extra={"reason": step.suspect})
             self._history = memory.suspected(self._history, step.suspect)
         if step.push is None:
-            return
+            return step
+        try:
+            self._reloads.link(step.push)
+        except OSError as error:  # a disk that is full, say: what serves goes on
+            return steps.Step(f"waiting for room for a link in {self.settings.view}: {error}")
         log.info("Reloading the model server", extra={"change": step.reason})
-        self._reloads.link(step.push)
         self._history = memory.sent(self._history, step.push, now, fingerprints)
         self._journal.write(self._history)  # before the server hears of it, which may be the last thing it does
         self._reloads.send(step.push)
+        return step
 
     def _publish(self, seen: memory.Seen, step: steps.Step, now: float) -> None:
         config = self._mounted
@@ -212,9 +225,9 @@ class Agent:
         )
         if state.step != self.state.step and step.push is None:
             log.info("Next step", extra={"step": state.step})
-        if state.ready != self.state.ready:
-            log.info("Readiness changed", extra={"ready": state.ready})
         if state != self.state:
+            for one in news.between(self.state, state):
+                log.log(one.level, one.message, extra=one.fields)
             self.state = state
             self._changed.set()
             self._changed = asyncio.Event()

@@ -16,6 +16,9 @@ from tfmodel_serving import model_config, state
 from tfmodel_serving.protos import serving_pb2 as pb
 
 STATUS_SECONDS = 5.0
+MAX_ANSWER_BYTES = 64 << 20
+"""A version's error quotes the warmup record that failed, whatever its size, for as long as the server lives; an answer beyond
+the limit would be none, and gRPC's default of 4 MiB is soon reached."""
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class ModelServer:
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 500),
             ("grpc.enable_http_proxy", 0),
+            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
             ("grpc.enable_retries", 0),  # a reload is sent once, whatever becomes of it
         ]
         self._channel = grpc.aio.insecure_channel(address, options=options)
@@ -96,8 +100,10 @@ class ModelServer:
             match error.code():
                 case grpc.StatusCode.UNKNOWN:
                     log.info("Reload ended with a failed load", extra={"answer": message})  # the status says which
-                case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
+                case grpc.StatusCode.INVALID_ARGUMENT:
                     raise ReloadRefused(message, poisoned="platform" in message) from error
+                case grpc.StatusCode.FAILED_PRECONDITION:  # of a label, whatever the name of its model
+                    raise ReloadRefused(message, poisoned=False) from error
                 case code:
                     raise ModelServerUnreachable(message, code, was_delivered=stood) from error
 
@@ -134,10 +140,11 @@ async def _answer(call: Awaitable[pb.GetModelStatusResponse]) -> memory.Versions
     return {found.version: _version(found) for found in response.model_version_status}
 
 
+_QUOTED_BYTES = 16 * state.MESSAGE_CHARACTERS
 _STATES = {number: name for name, number in pb.ModelVersionStatus.State.items()}
 
 
 def _version(found: pb.ModelVersionStatus) -> memory.ServerVersion:
     status = found.status
-    message = state.clean(status.error_message.decode("utf-8", "replace")) if status.error_message else ""
+    message = state.clean(status.error_message[:_QUOTED_BYTES].decode("utf-8", "replace")) if status.error_message else ""
     return memory.ServerVersion(_STATES.get(found.state, "UNKNOWN"), status.error_code, message)

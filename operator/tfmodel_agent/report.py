@@ -22,7 +22,13 @@ from tfmodel_serving.state import (
 )
 
 MAX_VERSIONS = 20
-"""Versions told of one model; those that are asked for or live in the server are told in any case."""
+"""Versions told of one model; those that are asked for, watched or live in the server are told in any case."""
+MIN_OTHERS = 10
+"""As many of the newest of all others are told too, however many those are: the next version to be rolled out is one of them."""
+_OLD_FILES = (
+    "it serves as it was loaded: its files have been written to or replaced since, which the model server does not notice; "
+    "give other files another version number"
+)
 _NO_DIRECTORY = saved_model.Finding(saved_model.Verdict.INCOMPLETE, "no such directory", problems.Reason.NO_VERSION_FOUND)
 
 
@@ -68,7 +74,7 @@ def _model(
     served = seen.models.get(name, {})
     in_use = targets | wanted.watched | {v for v, found in served.items() if found.state in memory.LIVE}
     failed = {v for v, found in served.items() if found.state == "END" and found.code}
-    others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(0, MAX_VERSIONS - len(in_use))]
+    others = sorted((failed | set(wanted.findings)) - in_use, reverse=True)[: max(MIN_OTHERS, MAX_VERSIONS - len(in_use))]
     return ModelState(
         name=name,
         available=readiness.is_available(name, seen),
@@ -83,12 +89,15 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
     name = wanted.model.name
     finding = wanted.findings.get(version, _NO_DIRECTORY)
     verdict, message, reason, warnings = finding.verdict.value, finding.message, finding.reason, finding.warnings
+    digest = finding.digest
     if finding is _NO_DIRECTORY:
         verdict = "Missing"
     elif finding.verdict is saved_model.Verdict.INCOMPLETE and seen.state(name, version) == "AVAILABLE":
         # What is loaded doesn't change with its files; that they will be looked at again is nothing to alarm people with.
         warnings = (f"it serves; before it is loaded again its files must be whole: {message}", *warnings)
         verdict, message, reason = saved_model.Verdict.VERIFIED.value, "", problems.Reason.NONE
+    elif not message and trials.serves_other_files((name, version), wanted.fingerprints, history):
+        message, digest = _OLD_FILES, ""
     elif against := trials.describe((name, version), history):
         message, reason = against, problems.Reason.MODEL_LOAD_FAILED
     elif (failure := history.failures.get((name, version))) and not message and _is_of(failure, wanted, version):
@@ -101,7 +110,7 @@ def _version(wanted: steps.Wanted, version: int, is_target: bool, seen: memory.S
         message=clean(message),
         reason=reason.value,
         labels=_labels(name, version, history),
-        digest=finding.digest,
+        digest=digest,
         size_bytes=finding.size_bytes,
         signatures=clean_all(finding.signatures, MAX_NAMES, NAME_CHARACTERS),
         warmup_records=finding.warmup_records,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import logging
 import queue
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,8 @@ FIRST_LOOK_SECONDS = 1.0
 MOUNT_PARTS = 3
 """Of `/models/CLAIM/some/path`, the parts that name the mount."""
 _DEFAULT = agent_config.ModelSettings()
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ class Sources:
     def _task(self, model: model_config.Model, settings: agent_config.ModelSettings, rest_seconds: float) -> _Task:
         known = self._known.get(model.name)
         before = known.looks if known is not None and known.wanted.model.base_path == model.base_path else {}
-        return _Task(model, before, saved_model.Settings(warmup_rules(settings)), rest_seconds, settings.watched)
+        rules = saved_model.Settings(warmup_rules(settings), is_brief=True, mount=volume(model.base_path))
+        return _Task(model, before, rules, rest_seconds, settings.watched)
 
     def _start(self, tasks: Iterable[_Task]) -> list[asyncio.Future[None]]:
         """Begin to look at every volume that nobody is looking at."""
@@ -159,6 +163,11 @@ def _look_at(tasks: Iterable[_Task], found: Callable[[_Known], None]) -> None:
             looks = saved_model.look(task.model, task.before, task.strictness, time.monotonic(), task.rest_seconds, task.watched)
         except versions.SourceUnavailable as error:
             found(_Known(steps.Wanted(task.model, source_message=str(error)), task.before))
+            continue
+        except Exception as error:  # a fault of ours with one model's files must not end the agent of all models
+            log.exception("Files can't be judged", extra={"model": task.model.name})
+            message = f"the files below {task.model.base_path} can't be judged, by a fault of the agent: {error!r}"
+            found(_Known(steps.Wanted(task.model, source_message=message), task.before))
             continue
         findings = {version: look.finding for version, look in looks.items()}
         fingerprints = {version: look.fingerprint for version, look in looks.items()}

@@ -11,7 +11,8 @@ core/availability_preserving_policy.cc, model_servers/server_core.cc; measured o
   are added one at a time, unless they have served before with the same files.
 * A server that was restarted gets first, and at once, what had served before. What was loading when it died is loaded alone.
 * A name is added again only when the END of its previous life was seen.
-* One reload in flight, ever. An overdue one, or a load that hangs, makes the server suspect: only a restart helps.
+* One reload in flight, ever. An overdue one, or a load that hangs, makes the server suspect: only a restart helps. One that waits
+  while nothing is served or loading, behind somebody else's, is overdue sooner.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from tfmodel_serving import model_config, saved_model
 
 CONFIRM_SECONDS = 0.1
 """How soon to look again while something moves."""
+STUCK_SECONDS = 60.0
+"""How long a reload may have no answer while the server neither serves nor loads anything of it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ def _held_back(wanted: Wanted, version: int, history: memory.History, now: float
 
 def _labels(model: model_config.Model, versions: frozenset[int], available: set[int], history: memory.History) -> dict[str, int]:
     """Return the labels that may be pushed: a label moves only to an AVAILABLE version, and stays where it is until then."""
-    before = history.pushed[model.name].labels if history.pushed and model.name in history.pushed else {}
+    before = history.labels.get(model.name, {})
     labels = {}
     for label, version in model.version_labels.items():
         if version in versions & available:
@@ -232,12 +235,22 @@ def _admit(
 
 def _hung(seen: memory.Seen, history: memory.History, now: float) -> str:
     seconds = memory.LOAD_SECONDS
+    if _is_stuck(seen, history, now):
+        return f"a reload has had no answer for {STUCK_SECONDS:.0f} s, and nothing is served or loading: somebody else's may hang"
     if history.in_flight_since is not None and now - history.in_flight_since > seconds:
         return f"a reload has had no answer for {seconds:.0f} s"
     for name, version in memory.overdue_loads(history, now):
         if (state := seen.state(name, version)) in {"START", "LOADING"}:
             return f"{name}: version {version} has been {state} for {seconds:.0f} s"
     return ""
+
+
+def _is_stuck(seen: memory.Seen, history: memory.History, now: float) -> bool:
+    """Tell whether our reload waits for one that never ends, as with a base path that is missing, and a restart costs nothing."""
+    if not seen.reachable or history.in_flight_since is None or now - history.in_flight_since <= STUCK_SECONDS:
+        return False
+    states = {found.state for name in history.pushed or {} for found in seen.models.get(name, {}).values()}
+    return bool(history.pushed) and not states & memory.LIVE
 
 
 def _differs(target: Mapping[str, memory.Served], pushed: Mapping[str, memory.Served]) -> bool:

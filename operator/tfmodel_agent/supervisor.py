@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+STOPS = (signal.SIGTERM, signal.SIGINT)
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 SOUND_SECONDS = 60.0
@@ -32,8 +33,8 @@ def supervise(command: Sequence[str]) -> int:
         if child is not None:
             child.send_signal(number)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in STOPS:
+        signal.signal(number, stop)
     pause = FIRST_PAUSE_SECONDS
     while not stopping:
         begin = time.monotonic()
@@ -44,8 +45,11 @@ def supervise(command: Sequence[str]) -> int:
         if stopping:
             break
         pause = FIRST_PAUSE_SECONDS if time.monotonic() - begin > SOUND_SECONDS else min(2 * pause, LONGEST_PAUSE_SECONDS)
-        note = {"level": "ERROR", "logger": __name__, "message": "Agent ended and is started again"}
-        sys.stdout.write(json.dumps({**note, "code": code, "in_seconds": pause}) + "\n")
+        note = {"time": time.strftime("%Y-%m-%d %H:%M:%S,000"), "level": "ERROR", "logger": __name__}
+        news = {"message": "Agent ended and is started again", "code": code, "in_seconds": pause}
+        sys.stdout.write(json.dumps({**note, **news}) + "\n")
         sys.stdout.flush()
-        time.sleep(pause)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # from here on it is ours to wait for, not the handler's to note
+        stopping = stopping or signal.sigtimedwait(STOPS, pause) is not None
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     return 0

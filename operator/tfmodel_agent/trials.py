@@ -39,6 +39,12 @@ def is_proven(key: failures.Key, fingerprints: Mapping[int, object], history: me
     return key in history.proven and history.proven[key] == crashes.mark(fingerprints.get(key[1]))
 
 
+def serves_other_files(key: failures.Key, fingerprints: Mapping[int, object], history: memory.History) -> bool:
+    """Tell whether a version serves what its files were when it was loaded, and they are others now."""
+    is_known = key in history.serving and key in history.proven and fingerprints.get(key[1]) is not None
+    return is_known and not is_proven(key, fingerprints, history)
+
+
 def describe(key: failures.Key, history: memory.History) -> str:
     """Say what speaks against a version and what comes next; ``""`` if nothing does."""
     crash = history.crashes.get(key)

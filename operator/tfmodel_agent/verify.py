@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmodel_serving import model_config, saved_model, signatures, versions, warmup
+from tfmodel_serving import model_config, problems, saved_model, signatures, versions, warmup
 from tfmodel_serving.state import clean
 
 UNAVAILABLE = 2
-"""Exit code if the base path can't be listed; 1 with --exit-code if a version is not verified."""
+"""Exit code if the base path can't be listed; 1 with --exit-code if a version is not verified, or there is none."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     rules = warmup.Rules(options.warmup, options.min_records, options.max_batch_size)
     # What is cut short is no copy any more, but a fault, if it has not grown while we waited.
-    settings = saved_model.Settings(rules, is_hashed=options.digests, patience_seconds=0.0)
+    settings = saved_model.Settings(rules, is_hashed=options.digests, mount=options.mount, patience_seconds=0.0)
     try:
         ignored = versions.list_versions(options.base_path).ignored
         looks = _two_looks(options.base_path, settings, options.settle)
@@ -28,12 +28,8 @@ def main(arguments: Sequence[str]) -> int:
         document = {"versions": [], "ignored": [], "reason": "SourceUnavailable", "message": clean(str(error))}
         print(json.dumps(document) if options.json else document["message"])  # noqa: T201 its output
         return UNAVAILABLE
-    if options.json:
-        rows = [_to_dict(version, look.finding) for version, look in sorted(looks.items(), reverse=True)]
-        print(json.dumps({"versions": rows, "ignored": [clean(name) for name in ignored]}))  # noqa: T201
-    else:
-        print(_table(looks, ignored))  # noqa: T201
-    is_good = all(look.finding.verdict is saved_model.Verdict.VERIFIED for look in looks.values())
+    print(json.dumps(_document(looks, ignored)) if options.json else _table(looks, ignored))  # noqa: T201
+    is_good = bool(looks) and all(look.finding.verdict is saved_model.Verdict.VERIFIED for look in looks.values())
     return 1 if options.exit_code and not is_good else 0
 
 
@@ -45,12 +41,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--max-batch-size", type=int, default=0, metavar="N", help="the server's; 0 if it doesn't batch")
     parser.add_argument("--warmup", type=warmup.Policy, choices=list(warmup.Policy), default=warmup.Policy.IF_PRESENT)
     parser.add_argument("--min-records", type=int, default=0, metavar="N", help="warmup records wanted with --warmup=Required")
+    parser.add_argument("--mount", default="", metavar="DIR", help="what links may not leave (default: BASE_PATH)")
     parser.add_argument(
         "--settle", type=float, default=0.2, metavar="SECONDS", help="files must not change for so long (default: %(default)s)"
     )
     parser.add_argument("--no-digests", dest="digests", action="store_false", help="don't hash the files")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--exit-code", action="store_true", help="end with 1 if a version is not verified")
+    parser.add_argument("--exit-code", action="store_true", help="end with 1 if a version is not verified, or there is none")
     return parser.parse_args(arguments)
 
 
@@ -59,6 +56,18 @@ def _two_looks(base_path: str, settings: saved_model.Settings, settle_seconds: f
     first = saved_model.look(model, {}, settings, time.monotonic())
     time.sleep(max(0.0, settle_seconds))
     return saved_model.look(model, first, settings, time.monotonic())
+
+
+def _document(looks: Mapping[int, saved_model.Look], ignored: Sequence[str]) -> dict[str, Any]:
+    rows = [_to_dict(version, look.finding) for version, look in sorted(looks.items(), reverse=True)]
+    document = {"versions": rows, "ignored": [clean(name) for name in ignored]}
+    return document if rows else {**document, "reason": str(problems.Reason.NO_VERSION_FOUND), "message": _no_version(ignored)}
+
+
+def _no_version(ignored: Sequence[str]) -> str:
+    """Say that there is no version, and of the commonest mistake what it is."""
+    is_version = any(name.startswith("saved_model.") for name in ignored)
+    return "no version found" + (": this is a version itself, give the directory above it" if is_version else "")
 
 
 def _to_dict(version: int, finding: saved_model.Finding) -> dict[str, Any]:
@@ -83,6 +92,8 @@ def _table(looks: Mapping[int, saved_model.Look], ignored: Sequence[str]) -> str
         size = f"{found.size_bytes / 1e6:.1f} MB"
         lines.append(f"{version:<10} {found.verdict:<10} {size:>10} {found.warmup_records:>6}  {clean(said)}")
         lines += [f"{'':10} warning: {clean(warning)}" for warning in found.warnings]
+    if not looks:
+        lines = [_no_version(ignored)]
     if ignored:
         lines.append(f"Ignored: {clean(', '.join(ignored))}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""kopf's part: the watch of TFModels, which feeds the store. No handler decides or calls anything.
+"""kopf's part: the watches of TFModels and TFModelServers, which feeds the store. No handler decides or calls anything.
 
 Only `on.event` is used: it writes nothing to anybody's objects. Change handlers, timers, daemons and indices would add
 finalizers and annotations, or cost time that grows with the square of the number of objects. What we own is followed by our
@@ -41,24 +41,27 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 def registry(feed: Feed, relisted: Callable[[], None]) -> kopf.OperatorRegistry:
-    """Return kopf's registry with the watch of TFModels, and the login.
+    """Return kopf's registry with the watches of what people write, and the login.
 
     Args:
         relisted: Called when a watch has begun anew: what was deleted meanwhile is not told.
     """
     handlers = kopf.OperatorRegistry()
 
-    async def told(event: Any, **_: Any) -> None:
-        body = event["object"]
-        if event["type"] == "DELETED":
-            feed.remove(kinds.MODEL, body)
-            return
-        metadata = body["metadata"]
-        if event["type"] is None and feed.store.model((metadata["namespace"], metadata["name"])) is not None:
-            relisted()
-        feed.upsert(kinds.MODEL, body)
+    def follow(kind: kinds.Kind) -> None:
+        async def told(event: Any, **_: Any) -> None:
+            body = event["object"]
+            if event["type"] == "DELETED":
+                feed.remove(kind, body)
+                return
+            if event["type"] is None and feed.store.find({**body, "kind": kind.name}) is not None:
+                relisted()
+            feed.upsert(kind, body)
 
-    kopf.on.event(labels.GROUP, labels.VERSION, kinds.MODEL.plural, registry=handlers, id="feed-tfmodel")(told)
+        kopf.on.event(labels.GROUP, labels.VERSION, kind.plural, registry=handlers, id=f"feed-{kind.name.lower()}")(told)
+
+    for kind in kinds.WRITTEN:
+        follow(kind)
     kopf.on.login(registry=handlers, id="login")(_PatientLogin().log_in)
     return handlers
 
@@ -105,6 +108,6 @@ def settings() -> kopf.OperatorSettings:
     configured.watching.connect_timeout = 10
     configured.networking.request_timeout = 30
     configured.networking.connect_timeout = 10
-    configured.networking.error_backoffs = Endless(1.0, 10.0)  # the liveness probe is about us, not about the API server
+    configured.networking.error_backoffs = Endless(1.0, 5.0)  # the liveness probe is about us, not about the API server
     configured.scanning.disabled = True  # the CRD comes before us, and namespaces are named: nothing to look out for
     return configured

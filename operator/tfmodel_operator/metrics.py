@@ -9,7 +9,6 @@ import prometheus_client
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tfmodel_operator.api import kinds
 from tfmodel_operator.cluster.reflector import Reflector
 from tfmodel_operator.cluster.store import Store
 from tfmodel_operator.cluster.sweep import Sweep
@@ -25,9 +24,11 @@ class Metrics:
         self.registry = prometheus_client.CollectorRegistry()
         prefix, registry = "tfmodel_operator", self.registry
         self.reconciled = prometheus_client.Counter(
-            f"{prefix}_reconcile", "Passes over a TFModel by result: done, or error (of the API server; tried again)", ["result"],
+            f"{prefix}_reconcile",
+            "Passes over a TFModel by result: done, or error (of the API server), bug and held (namespace refused), tried again",
+            ["result"],
             registry=registry,
-        )  # fmt: skip
+        )
         self.duration = prometheus_client.Histogram(
             f"{prefix}_reconcile_duration_seconds", "Time one pass took", buckets=SECONDS, registry=registry
         )
@@ -43,30 +44,44 @@ class Metrics:
         """Count one request to the API server."""
         self.requests.labels(verb, str(code)).inc()
 
-    def show(self, store: Store, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized, leads: Callable[[], bool]) -> None:
+    def show(
+        self, store: Store, reflectors: Sequence[Reflector], sweeps: Sequence[Sweep], queue: Sized, leads: Callable[[], bool]
+    ) -> None:
         """Have what is asked for at each scrape shown too."""
-        self.registry.register(_Work(reflectors, sweep, queue, leads))
+        self.registry.register(_Work(reflectors, sweeps, queue, leads))
         self.registry.register(_Models(store, leads))
 
 
+def refused(reflectors: Sequence[Reflector], sweeps: Sequence[Sweep]) -> set[str]:
+    """Return the namespaces that are kept from us, wholly or in part."""
+    found = {one.namespace for one in reflectors if one.refused and one.namespace is not None}
+    return found.union(*(one.refused for one in sweeps))
+
+
 class _Work(Collector):
-    def __init__(self, reflectors: Sequence[Reflector], sweep: Sweep, queue: Sized, leads: Callable[[], bool]) -> None:
+    def __init__(self, reflectors: Sequence[Reflector], sweeps: Sequence[Sweep], queue: Sized, leads: Callable[[], bool]) -> None:
         self._reflectors = reflectors
-        self._sweep = sweep
+        self._sweeps = sweeps
         self._queue = queue
         self._leads = leads
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("tfmodel_operator_leader", "1 if this replica is the one that works", value=self._leads())
         yield GaugeMetricFamily("tfmodel_operator_queue_depth", "TFModels that wait for a pass", value=len(self._queue))
+        kept = GaugeMetricFamily(
+            "tfmodel_operator_namespace_refused", "1 for a namespace that is to be watched and kept from us", labels=["namespace"]
+        )
+        for namespace in sorted(refused(self._reflectors, self._sweeps)):
+            kept.add_metric([namespace], 1)
+        yield kept
         now = time.monotonic()
-        ages = {kinds.MODEL.plural: now - self._sweep.finished}
+        ages = {one.kind.plural: now - one.finished for one in self._sweeps}
         for one in self._reflectors:
             age = now - one.last_event
             ages[one.kind.plural] = max(age, ages.get(one.kind.plural, 0.0))
         family = GaugeMetricFamily(
             "tfmodel_operator_watch_last_event_age_seconds",
-            "Since a watch last told anything, a bookmark included; of TFModels, since they were last listed",
+            "Since a watch last told anything, a bookmark included; of TFModels and TFModelServers, since they were last listed",
             labels=["resource"],
         )
         for resource, age in ages.items():

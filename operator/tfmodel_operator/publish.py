@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from tfmodel_operator.api import kinds, labels
+from tfmodel_operator.api import labels
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors, existence
 from tfmodel_operator.cluster.store import Body
@@ -16,14 +16,22 @@ from tfmodel_operator.world import World
 log = logging.getLogger(__name__)
 
 
-async def publish(body: Body, status: dict[str, Any], key: Key, world: World) -> float:
-    """Write status if it differs and a write is due; return the seconds until the next look."""
+async def publish(body: Body, status: dict[str, Any], key: Key, world: World, *, gather_seconds: float = 0.0) -> float:
+    """Write status if it differs and a write is due; return the seconds until the next look.
+
+    Args:
+        gather_seconds: More news are about to come: how long after the first of them to wait, unless Ready changes.
+    """
     before, memory = body.get("status", {}), world.memory(key)
     if status == before or memory.kept == (status, before):
+        memory.news_since = None
         return pace.next_look(status)
-    due = memory.written + pace.patience(before, status, busy=world.busy()) - time.monotonic()
+    now, patience = time.monotonic(), pace.patience(before, status, busy=world.busy())
+    memory.news_since = now if memory.news_since is None else memory.news_since
+    due = max(memory.written + patience, memory.news_since + (gather_seconds if patience else 0.0)) - now
     if due > 0:
         return due
+    memory.news_since = None
     kept = await _write_status(body, status, world)
     memory.written = time.monotonic()
     memory.kept = None if kept in (None, status) else (status, kept)
@@ -35,13 +43,13 @@ async def publish(body: Body, status: dict[str, Any], key: Key, world: World) ->
 async def _write_status(body: Body, status: dict[str, Any], world: World) -> Any:
     """Write status; return what the API server made of it, or None: there is no such TFModel any more."""
     metadata = {key: body["metadata"][key] for key in ("name", "namespace", "uid")}
-    manifest = {"apiVersion": labels.API_VERSION, "kind": kinds.MODEL.name, "metadata": metadata, "status": status}
+    manifest = {"apiVersion": labels.API_VERSION, "kind": body["kind"], "metadata": metadata, "status": status}
     try:
         written = await world.client.apply(manifest, subresource="status")
     except (errors.Conflict, errors.NotFound):
         await existence.exists(body, world.client, world.store)  # deleted, or deleted and created anew
         return None
-    world.store.upsert(kinds.MODEL.name, written, ours=True)
+    world.store.upsert(body["kind"], written, ours=True)
     _tell(body, status, world)
     return written.get("status")
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import logging
 import time
 from typing import Any
 
-from tfmodel_operator import publish
-from tfmodel_operator.api import facts, kinds, labels, spec
+from tfmodel_operator import applying, publish, reconcile_joined, reconcile_server
+from tfmodel_operator.api import facts, labels, rules, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster import errors, existence
+from tfmodel_operator.cluster import existence
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.plan import plan as plans
@@ -21,8 +20,6 @@ from tfmodel_operator.status import pace
 from tfmodel_operator.status import status as statuses
 from tfmodel_operator.world import Desired, World
 from tfmodel_serving import model_config
-
-log = logging.getLogger(__name__)
 
 
 class Vanished(Exception):
@@ -38,11 +35,15 @@ async def reconcile(key: Key, world: World) -> float | None:
     Raises:
         cluster.errors.ApiError: The API server could not be read or written; the pass is to be repeated with back-off.
     """
+    if labels.is_shared(key[1]):
+        return await reconcile_server.reconcile(key, world)
     body = world.store.model(key)
     if body is None or "deletionTimestamp" in body["metadata"]:
         world.forget(key)
         return None  # its children go with it, by their owner references
     try:
+        if rules.is_joined(body.get("spec")):
+            return await reconcile_joined.reconcile(spec.parse(body), body, key, world)
         desired = await _bring_about(body, key, world)
     except (spec.InvalidSpec, model_config.InvalidModelConfig) as error:
         return await publish.publish(body, _invalid(body, error, key, world), key, world)
@@ -91,6 +92,8 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired | None:
     if memory.desired is None and children.deployment is not None and world.agents.pending(key):
         return None
     before = memory.desired if memory.holds(world.store.edition(key), time.monotonic()) else None
+    if reconcile_joined.is_moving(key, world):
+        before = None
     if before and before.follows_from(children) and (found := _unmoved(before, said, key, world)):
         memory.desired = found
         return found
@@ -112,14 +115,14 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
     edition, memory.desired = world.store.edition(key), None
     model = spec.parse(body)
-    plan = plans.make_plan(model, world.platform, children, _now(), said)
+    plan = plans.make_plan(model, world.platform, children, _now(), said, reconcile_joined.own_home(model, world))
     if (
         body.get("status", {}).get("conditions")
         and world.applier.missing(plan.objects)
         and not await existence.exists(body, world.client, world.store)
     ):
         raise Vanished
-    in_place, problem = await _apply(plan, key, world)
+    in_place, problem = await applying.apply(plan.objects, key, world, kept=plan.kept)
     said, progress = _said(key, world), plan.progress
     if in_place and world.store.model(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
@@ -130,21 +133,11 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     )
     goes_on = progress.publication != plan.progress.publication
     memory.desired, memory.edition = found, edition
-    steady = pace.STALLED_SECONDS if problem else pace.STEADY_SECONDS
+    steady = pace.refused_seconds(body.get("status", {}), _now()) if problem else pace.STEADY_SECONDS
+    if reconcile_joined.is_moving(key, world):
+        steady = pace.MOVING_SECONDS
     memory.until = now if goes_on else now + min(steady, plan.again_in_seconds or steady)
     return found
-
-
-async def _apply(plan: plans.Plan, key: Key, world: World) -> tuple[bool, Finding | None]:
-    """Apply the whole plan; return whether it is in place, and why it can't be, if that is for somebody to mend."""
-    try:
-        return await world.applier.apply(plan.objects, key, plan.kept), None
-    except errors.Rejected as error:
-        return False, Finding("False", Reason.REJECTED_BY_API_SERVER, str(error))
-    except errors.ForeignObject as error:
-        return False, Finding("False", Reason.NAME_CONFLICT, str(error))
-    except errors.Leftover as error:
-        return False, Finding("False", Reason.WAITING_FOR_PODS, str(error))
 
 
 def _said(key: Key, world: World) -> tuple[facts.PodFacts, ...]:
@@ -170,16 +163,7 @@ async def _touch(desired: Desired, key: Key, world: World) -> None:
         touched = annotations.get(labels.CONFIG_HASH) == desired.config_hash or labels.CONFIG in annotations
         if touched or report.state is None or report.state.config_hash == desired.config_hash:
             continue
-        # The UID makes it a conflict, not a new pod, when the pod has gone meanwhile.
-        identity = {name: metadata[name] for name in ("name", "namespace", "uid")}
-        changed = {labels.CONFIG_HASH: desired.config_hash}
-        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, "annotations": changed}}
-        try:
-            world.store.upsert(kinds.POD.name, await world.client.apply(manifest), ours=True)
-        except (errors.Conflict, errors.NotFound, errors.Rejected) as error:
-            log.info(
-                "Can't touch a pod: its config will come by itself, later", extra={"pod": metadata["name"], "error": str(error)}
-            )
+        await applying.touch(pod, desired.config_hash, {}, world)
 
 
 def _now() -> datetime.datetime:

@@ -17,7 +17,7 @@ import aiohttp
 import kopf
 
 from tfmodel_operator import handlers, metrics, settings, web
-from tfmodel_operator.api import kinds
+from tfmodel_operator.api import kinds, labels
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster.apply import Applier
 from tfmodel_operator.cluster.client import ApiClient
@@ -38,6 +38,8 @@ from tfmodel_operator.world import World
 PASS_SECONDS = 10.0
 """The passes that are under way when we are asked to stop may take so long to finish."""
 STOP_SECONDS = 10.0
+SHARED_SECONDS = 0.25
+"""A shared server is looked at so long after the first of several changes: each would be a write of its ConfigMap."""
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class _Operator:
         self._client = self._api_client(RateLimit(configured.qps, configured.burst))
         self._lease_client = self._api_client(RateLimit(10, 10))  # an election must not wait for anything else
         self._queue, store = WorkQueue[Key](), Store()
-        self._feed = Feed(store, self._queue.add)
+        self._feed = Feed(store, self._concerned)
         self._follow_cluster()
         namespace = configured.own_namespace or self._login().default_namespace or "default"
         self._elector = Elector(self._lease_client, namespace, configured.lease, configured.identity)
@@ -82,8 +84,18 @@ class _Operator:
         applier = Applier(self._client, store, Strangers(self._client))
         agents = Agents(http, self._queue.add)
         platform = Platform(configured.agent_image, configured.own_namespace)
-        self._world = World(store, self._client, applier, agents, self._recorder, platform, busy=lambda: len(self._queue) > 0)
-        self._metrics.show(store, self._reflectors, self._sweep, self._queue, self._elector.holds)
+        self._world = World(
+            store,
+            self._client,
+            applier,
+            agents,
+            self._recorder,
+            platform,
+            busy=lambda: len(self._queue) > 0,
+            tell=self._queue.add,
+            knows=self._knows,
+        )
+        self._metrics.show(store, self._reflectors, self._sweeps, self._queue, self._elector.holds)
         self._leading, self._stop, self._stop_kopf, self._kopf_ready = (asyncio.Event() for _ in range(4))
 
     def _login(self) -> kopf.ConnectionInfo:
@@ -94,7 +106,7 @@ class _Operator:
 
     def _follow_cluster(self) -> None:
         namespaces = self._configured.namespaces or (None,)
-        self._sweep = Sweep(self._client, self._feed, namespaces)
+        self._sweeps = [Sweep(self._client, self._feed, namespaces, kind) for kind in kinds.WRITTEN]
         self._reflectors = [
             Reflector(self._client, self._feed, kind, namespace, recovered=self._recovered)
             for kind in kinds.WATCHED
@@ -104,7 +116,18 @@ class _Operator:
     def _recovered(self) -> None:
         """The API server is back: what it kept us from doing is due, and kopf may have missed something, too."""
         self._queue.retry_now()
-        self._sweep.soon()
+        self._sweep_soon()
+
+    def _sweep_soon(self) -> None:
+        for sweep in self._sweeps:
+            sweep.soon()
+
+    def _concerned(self, key: Key) -> None:
+        """Have a key looked at; a shared server in a moment, because models come in numbers."""
+        if labels.is_shared(key[1]):
+            self._queue.add_after(key, SHARED_SECONDS)
+        else:
+            self._queue.add(key)
 
     async def run(self) -> None:
         """Run all parts until we are asked to stop, or one of them ends."""
@@ -124,7 +147,7 @@ class _Operator:
             await self._elector.release()
             self._world.agents.close()  # kopf gives every task that is younger than itself five seconds to end
             self._stop_kopf.set()
-            if self._sweep.listed.is_set():
+            if all(sweep.listed.is_set() for sweep in self._sweeps):
                 await asyncio.wait([watch], timeout=STOP_SECONDS)
             for part in [*others, watch]:
                 part.cancel()
@@ -139,11 +162,11 @@ class _Operator:
         return asyncio.create_task(part, name=name)
 
     def _others(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        health, configured = web.Health(self._unsynced, self._stuck), self._configured
+        health, configured = web.Health(self._unsynced, self._stuck, self._refused), self._configured
         reflectors = [(f"reflector of {one.kind.plural}", one.run()) for one in self._reflectors]
         return [
             *reflectors,
-            ("sweep", self._sweep.run()),
+            *((f"sweep of {one.kind.plural}", one.run()) for one in self._sweeps),
             ("recorder", self._recorder.run()),
             ("health", health.run()),
             ("web", web.serve(configured.host, configured.port, health, self._metrics.registry)),
@@ -156,17 +179,18 @@ class _Operator:
 
     async def _lead(self) -> None:
         """Have the workers work for as long as the Lease is ours, once all that exists is known."""
-        for synced in (self._sweep.synced, *(one.synced for one in self._reflectors)):
-            await synced.wait()
+        for known in (*(one.synced for one in self._sweeps), *(one.answered for one in self._reflectors)):
+            await known.wait()
         log.info("Synced", extra={"tfmodels": len(self._world.store.models())})
         await self._elector.acquire()
         self._leading.set()
         await self._elector.keep(regained=self._queue.retry_now)
 
     async def _run_kopf(self) -> None:
-        await self._sweep.listed.wait()
+        for sweep in self._sweeps:
+            await sweep.listed.wait()
         await kopf.operator(
-            registry=handlers.registry(self._feed, self._sweep.soon),
+            registry=handlers.registry(self._feed, self._sweep_soon),
             settings=self._kopf_settings,
             clusterwide=not self._configured.namespaces,
             namespaces=self._configured.namespaces,
@@ -206,10 +230,20 @@ class _Operator:
         await asyncio.Event().wait()
 
     def _unsynced(self) -> str:
-        lacking = {one.kind.plural for one in self._reflectors if not one.synced.is_set()}
-        lacking |= set() if self._sweep.synced.is_set() else {kinds.MODEL.plural}
+        lacking = {one.kind.plural for one in self._reflectors if not one.answered.is_set()}
+        lacking |= {one.kind.plural for one in self._sweeps if not one.synced.is_set()}
         return f"not all is known yet of {', '.join(sorted(lacking))}" if lacking else ""
 
+    def _refused(self) -> str:
+        names = sorted(metrics.refused(self._reflectors, self._sweeps))
+        return f"without {', '.join(names)}: the API server refuses us there" if names else ""
+
+    def _knows(self, namespace: str) -> bool:
+        """Tell whether all is known that exists in a namespace: what isn't known must not be taken for absent."""
+        followers = [one for one in self._reflectors if one.namespace in {None, namespace}]
+        refused = metrics.refused(self._reflectors, self._sweeps)
+        return namespace not in refused and all(one.synced.is_set() for one in followers)
+
     def _stuck(self) -> str:
-        age = time.monotonic() - self._sweep.finished
+        age = time.monotonic() - min(one.finished for one in self._sweeps)
         return f"the last sweep ended {age:.0f} s ago" if age > 2 * Sweep.INTERVAL_SECONDS else ""

@@ -24,10 +24,12 @@ class Health:
     Args:
         unsynced: Returns what of the cluster isn't known yet; nothing: all is.
         stuck: Returns which part hasn't come round for too long; nothing: none.
+        limited: Returns what is left out although it should not be; nothing: nothing.
     """
 
-    def __init__(self, unsynced: Callable[[], str], stuck: Callable[[], str]) -> None:
+    def __init__(self, unsynced: Callable[[], str], stuck: Callable[[], str], limited: Callable[[], str] = lambda: "") -> None:
         self.unsynced = unsynced
+        self.limited = limited
         self._stuck = stuck
         self._beat = time.monotonic()
 
@@ -50,7 +52,7 @@ async def serve(host: str, port: int, health: Health, registry: prometheus_clien
         return _answer(health.failing())
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer(health.unsynced())
+        return _answer(health.unsynced(), health.limited())
 
     async def metrics(_: web.Request) -> web.Response:
         body = prometheus_client.generate_latest(registry)
@@ -69,5 +71,6 @@ async def serve(host: str, port: int, health: Health, registry: prometheus_clien
         await runner.cleanup()
 
 
-def _answer(problem: str) -> web.Response:
-    return web.Response(status=503 if problem else 200, text=f"{problem or 'ok'}\n")
+def _answer(problem: str, limited: str = "") -> web.Response:
+    fine = f"ok, {limited}" if limited else "ok"
+    return web.Response(status=503 if problem else 200, text=f"{problem or fine}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfmodel_operator.api import facts, spec
@@ -16,8 +16,12 @@ from tfmodel_operator.cluster.client import ApiClient
 from tfmodel_operator.cluster.events import Recorder
 from tfmodel_operator.cluster.store import Body, Children, Store
 from tfmodel_operator.observe.agents import Agents
+from tfmodel_operator.plan import configmap, join
 from tfmodel_operator.plan.platform import Platform
 from tfmodel_operator.plan.progress import Progress
+
+CONFIGS = 8
+"""Configs of a shared server that are remembered: agents are behind by one or two."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +54,65 @@ class Desired:
         return self.pods is None or self.pods == children.pods
 
 
+Pods = Mapping[str, tuple[facts.PodFacts, ...]]
+"""The pods of a shared server by name of the TFModel; their agents say of that one model only."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SharedDesired:
+    """What follows from a TFModelServer and the models that ask to be on it, once it has been brought about.
+
+    Args:
+        asking, sizes: What it was made from.
+        pods: Those the plan was made from; None: it depends on none.
+        absent: Claims that don't exist.
+        steps: How far the rollout of each member is, by name of the TFModel.
+        said: What they were made from.
+        config_bytes: Of what is published.
+        again_in_seconds, problem: As for :class:`Desired`.
+    """
+
+    server: spec.ModelServer
+    asking: tuple[spec.TFModel, ...]
+    sizes: Mapping[str, int]
+    pods: tuple[Body, ...] | None
+    joined: join.Joined
+    absent: frozenset[str]
+    steps: Mapping[str, Progress]
+    said: Pods
+    config_hash: str
+    config_bytes: int
+    again_in_seconds: float | None
+    problem: Finding | None
+
+    def holds(self, asking: tuple[spec.TFModel, ...], sizes: Mapping[str, int], pods: tuple[Body, ...]) -> bool:
+        """Tell whether the plan would be the same with these."""
+        return self.asking == asking and self.sizes == sizes and self.pods in (None, pods)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """A shared server, as its models judge by it.
+
+    Args:
+        members: Who is in its config, by name of the TFModel.
+        refused: Who can't be, and why.
+        seen: The server as a whole.
+        steps: How far the rollout of each member is.
+    """
+
+    server: spec.ModelServer
+    members: Mapping[str, spec.TFModel]
+    refused: Mapping[str, Finding]
+    seen: facts.ServerFacts
+    pods: Pods
+    steps: Mapping[str, Progress]
+
+    def about(self, name: str) -> tuple[Any, ...]:
+        """Return all that one TFModel judges by, apart from the server as a whole."""
+        return self.members.get(name), self.refused.get(name), self.pods.get(name), self.steps.get(name)
+
+
 @dataclasses.dataclass(slots=True)
 class Memory:
     """What a pass need not do again because nothing it depends on has changed; forgetting it costs time, and nothing else.
@@ -59,19 +122,52 @@ class Memory:
         until: Monotonic seconds, until which that holds good.
         judged: Facts and stored status from which no other status followed.
         written: Monotonic seconds of the last write of status; at first, of the first pass.
+        news_since: Monotonic seconds, since when status would say something else than it does; None: it says all.
         kept: A status that was written and what the API server made of it, if that is something else.
+        configs: Of a shared server: what each model had in the configs that were published last, by their hash.
     """
 
     written: float
     edition: int = 0
     until: float = 0.0
     desired: Desired | None = None
+    shared: SharedDesired | None = None
+    configs: dict[str, Mapping[str, configmap.Share]] = dataclasses.field(default_factory=dict)
     judged: tuple[facts.Facts, Any] | None = None
     kept: tuple[Any, Any] | None = None
+    news_since: float | None = None
 
     def holds(self, edition: int, now: float) -> bool:
         """Tell whether ``desired`` is still what follows, as far as time and the store's edition tell."""
         return self.edition == edition and now < self.until
+
+    def remember_config(self, config_hash: str, shares: Mapping[str, configmap.Share]) -> None:
+        """Note what a hash stands for."""
+        self.configs.pop(config_hash, None)
+        self.configs[config_hash] = shares
+        for oldest in list(self.configs)[:-CONFIGS]:
+            del self.configs[oldest]
+
+    def configs_with(self, name: str, published: str) -> set[str]:
+        """Return the hashes of configs that have the TFModel of this name, with the files that it has in the published one."""
+        wanted = _base_paths(self.configs.get(published, {}).get(name))
+        return {config_hash for config_hash, shares in self.configs.items() if wanted & _base_paths(shares.get(name))}
+
+    def knows_config(self, published: str) -> Callable[[str, str], bool]:
+        """Return what tells whether a model has in the config of a hash what it has in the published one, as far as is known."""
+        now = self.configs.get(published, {})
+
+        def knows(config_hash: str, name: str) -> bool:
+            if config_hash == published:
+                return True
+            former = self.configs.get(config_hash, {}).get(name)
+            return former is not None and former == now.get(name)
+
+        return knows
+
+
+def _base_paths(share: configmap.Share | None) -> set[str]:
+    return {entry.base_path for entry in share.entries} if share is not None else set()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +177,10 @@ class World:
     Args:
         platform: This operator, as far as it shows in what it makes.
         busy: Tells whether other TFModels wait.
+        tell: Has a key looked at.
+        shared: What the last pass over each shared server found, for its models to judge by.
+        invalid: Why the spec of a shared server can't be acted on.
+        knows: Tells whether all that exists in a namespace is known.
     """
 
     store: Store
@@ -90,6 +190,10 @@ class World:
     recorder: Recorder
     platform: Platform
     busy: Callable[[], bool]
+    tell: Callable[[Key], None] = lambda key: None
+    knows: Callable[[str], bool] = lambda namespace: True
+    shared: dict[Key, Shared] = dataclasses.field(default_factory=dict)
+    invalid: dict[Key, Finding] = dataclasses.field(default_factory=dict)
     memories: dict[Key, Memory] = dataclasses.field(default_factory=dict)
 
     def memory(self, key: Key) -> Memory:
@@ -100,6 +204,8 @@ class World:
         self.agents.follow(key, ())
         self.applier.forget(key)
         self.memories.pop(key, None)
+        self.shared.pop(key, None)
+        self.invalid.pop(key, None)
 
     def now(self) -> str:
         """Return the time as Kubernetes writes it."""

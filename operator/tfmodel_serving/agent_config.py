@@ -98,7 +98,7 @@ def readiness(text: str) -> Readiness:
 def _document(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidAgentConfig(f"not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA or not isinstance(document.get("models"), dict):
         raise InvalidAgentConfig(f"expected an object with schema {SCHEMA} and models")

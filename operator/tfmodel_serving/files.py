@@ -1,7 +1,7 @@
-"""The files of one version directory: found, and opened, without ever leaving the base path or waiting for a pipe.
+"""The files of one version directory: found, and opened, without ever leaving the volume or waiting for a pipe.
 
 What is on a volume may change at any moment, by malice as well. So a file is opened only as what it was when it was
-listed: same inode, size and time, a regular file, at a path below the base path, all asked of the descriptor itself.
+listed: same inode, size and time, a regular file, at a path on the volume, all asked of the descriptor itself.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Listing:
 
     Args:
         root: The directory, with all links resolved.
-        volume: The base path, with all links resolved; nothing outside it is opened.
+        volume: The mount, with all links resolved; nothing outside it is opened.
         files: By path below ``root``, in sorted order.
     """
 
@@ -63,26 +63,35 @@ class Listing:
         """Bytes of all files together."""
         return sum(file.size for file in self.files.values())
 
+    @property
+    def directory(self) -> str:
+        """The path of the directory below the volume."""
+        return os.path.relpath(self.root, self.volume)
+
     def has_directory(self, name: str) -> bool:
         """Tell whether there is a file anywhere below ``name``."""
         return any(path.startswith(f"{name}/") for path in self.files)
 
 
-def scan(base_path: str, directory: str) -> Listing:
+def scan(base_path: str, directory: str, mount: str = "") -> Listing:
     """List the files of version ``directory`` below ``base_path``.
 
+    Args:
+        mount: The directory that links may not leave, with ``base_path`` below it; ``""``: ``base_path``.
+
     Raises:
-        Broken: It is no directory, or holds what is neither file nor directory, a link that leaves the base path or
+        Broken: It is no directory, or holds what is neither file nor directory, a link that leaves the mount or
             closes a circle, or more than anybody should list.
-        Unfinished: A directory may not be listed by this user.
+        Unfinished: A directory may not be listed, or what is in it not be looked at, by this user.
         Missing: A link leads to nothing.
         Unsettled: The volume can't be read just now.
     """
-    volume = os.path.realpath(base_path)
+    volume = os.path.realpath(mount or base_path)
     root = os.path.realpath(os.path.join(base_path, directory))
     if not _within(root, volume):
-        raise Broken("it is a link that leaves the base path")
-    if not Path(root).is_dir():
+        raise Broken(f"it is behind a link that leaves {mount or base_path}")
+    is_link = root != os.path.join(os.path.realpath(base_path), directory)
+    if not stat.S_ISDIR(_status(root, "it", is_link=is_link).st_mode):
         raise Broken("it is not a directory")
     files: dict[str, File] = {}
     pending = [("", root, 0)]
@@ -152,17 +161,27 @@ def _entries(prefix: str, path: str) -> list[os.DirEntry[str]]:
 
 def _resolve(entry: os.DirEntry[str], name: str, volume: str) -> tuple[str, os.stat_result]:
     """Return the path and the state of what ``entry`` is or leads to."""
+    if not entry.is_symlink():
+        return entry.path, _status(entry.path, name, is_link=False)
+    target = os.path.realpath(entry.path)
+    if not _within(target, volume):
+        raise Broken(f"{name} is a link that leaves {volume}")
+    return target, _status(target, name, is_link=True)
+
+
+def _status(path: str, name: str, *, is_link: bool) -> os.stat_result:
+    """Return the state of ``path``, all links resolved, to which ``name`` leads if it is a link."""
     try:
-        if not entry.is_symlink():
-            return entry.path, entry.stat(follow_symlinks=False)
-        target = os.path.realpath(entry.path)
-        if not _within(target, volume):
-            raise Broken(f"{name} is a link that leaves the base path")
-        return target, Path(target).stat()
+        status = os.lstat(path)
     except FileNotFoundError as error:
-        raise (Missing(f"{name} is a link to nothing") if entry.is_symlink() else Unsettled(WRITTEN)) from error
+        raise (Missing(f"{name} is a link to nothing") if is_link else Unsettled(WRITTEN)) from error
+    except PermissionError as error:
+        raise Unfinished(f"{name} can't be looked at by user {os.geteuid()}") from error
     except OSError as error:
         raise Unsettled(f"{name} can't be looked at: {error.strerror}") from error
+    if stat.S_ISLNK(status.st_mode):  # only one that can't be resolved is left
+        raise Broken(f"{name} is a link in a circle")
+    return status
 
 
 def _is_still(descriptor: int, file: File) -> bool:

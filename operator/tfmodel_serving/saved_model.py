@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import os
 from collections.abc import Collection, Mapping
 
 from tfmodel_serving import digest, files, model_config, signatures, verify, versions, warmup
@@ -40,11 +39,16 @@ class Settings:
 
     Args:
         is_hashed: Also compute the digest, here and now.
+        is_brief: Of signatures keep what :func:`tfmodel_serving.signatures.names_only` does; a volume may hold dozens of versions
+            with megabytes of them.
+        mount: What links may not leave; ``""``: the base path.
         patience_seconds: How long files that look cut short may stay unchanged before that is no copy any more but a fault.
     """
 
     warmup: warmup.Rules = dataclasses.field(default_factory=warmup.Rules)
     is_hashed: bool = False
+    is_brief: bool = False
+    mount: str = ""
     patience_seconds: float = 30.0
 
 
@@ -148,7 +152,7 @@ def _is_at_rest(before: Look, settings: Settings, now: float) -> bool:
 
 def _look_at_files(base_path: str, directory: str, before: Look | None, settings: Settings, now: float) -> Look:
     try:
-        listing = files.scan(base_path, directory)
+        listing = files.scan(base_path, directory, settings.mount)
     except Unsettled as problem:
         if before is not None and before.judged is not None:
             return before  # a volume that can't be read just now says nothing about what was there
@@ -193,7 +197,7 @@ def _judge(before: Look, listing: files.Listing, settings: Settings) -> Look:
         contents = verify.verify(listing, settings.warmup)
         finding = Finding(
             Verdict.VERIFIED,
-            signatures=contents.signatures,
+            signatures=signatures.names_only(contents.signatures) if settings.is_brief else contents.signatures,
             warmup_records=contents.warmup_records,
             warnings=contents.warnings,
             size_bytes=listing.size,
@@ -201,7 +205,7 @@ def _judge(before: Look, listing: files.Listing, settings: Settings) -> Look:
         if settings.is_hashed and listing.size <= digest.MAX_BYTES:
             found = digest.digest(listing, hashes)
             finding, hashes = dataclasses.replace(finding, digest=found.value), found.known
-        if files.scan(listing.volume, os.path.relpath(listing.root, listing.volume)) != listing:
+        if files.scan(listing.volume, listing.directory) != listing:
             raise Unsettled(files.WRITTEN)
     except Problem as problem:
         refused = dataclasses.replace(_refusal(problem), size_bytes=listing.size)

@@ -6,6 +6,7 @@ Source: tensorflow/tensorflow, core/protobuf/meta_graph.proto (SignatureDef, Ten
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ DEFAULT = "serving_default"
 """The signature a request means that names none."""
 _INTERNAL = "__saved_model_"
 _DTYPES: dict[int, str] = {int(number): name for name, number in pb.DataType.items()}
+
+
+MAX_NAMES, NAME_CHARACTERS = 1000, 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +51,9 @@ class Signature:
     defaults: frozenset[str] = frozenset()
 
 
+_EMPTY = Signature("", {}, {})
+
+
 def signature(message: pb.SignatureDef) -> Signature:
     """Return the values of a SignatureDef."""
     return Signature(
@@ -70,6 +77,11 @@ def dtype_name(number: int) -> str:
 def public(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
     """Return the signatures a client may name, without those TensorFlow makes for itself (``__saved_model_init_op``)."""
     return {name: one for name, one in sorted(signatures.items()) if not name.startswith(_INTERNAL)}
+
+
+def names_only(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Return the first :data:`MAX_NAMES` names, each cut to :data:`NAME_CHARACTERS`, with nothing in the signatures."""
+    return dict.fromkeys((name[:NAME_CHARACTERS] for name in itertools.islice(signatures, MAX_NAMES)), _EMPTY)
 
 
 def to_dict(signatures: Mapping[str, Signature]) -> dict[str, Any]:

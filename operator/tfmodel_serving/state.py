@@ -33,9 +33,9 @@ class VersionState:
         verdict: ``Verified``, ``Incomplete`` (files still missing or changing), ``Rejected``, or ``Missing`` (wanted, and no
             such directory).
         state: The model server's own word (START LOADING AVAILABLE UNLOADING END), or ``""`` when it doesn't know the version.
-        message: Why it is rejected, incomplete, or failed to load.
-        reason: The same in one word, one of those that conditions have (:class:`tfmodel_serving.problems.Reason`).
-        digest: ``sha256:…`` of its files, or ``""`` while that isn't known.
+        message: Why it is rejected, incomplete, or failed to load; or that it serves other files than are there now.
+        reason: Why it can't be served, in one word: one of those that conditions have (:class:`tfmodel_serving.problems.Reason`).
+        digest: ``sha256:…`` of its files, or ``""`` while that isn't known, or if it serves other ones.
         signatures: Names, at most :data:`MAX_NAMES`.
         warnings: What is odd about its files, and harmless; at most :data:`MAX_WARNINGS`.
         crashes: How often the model server died while this version alone was loading; ``message`` says what comes next.

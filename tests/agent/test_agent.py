@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -21,6 +22,12 @@ INSTANCES = {"instances": [1.0, 2.0, 5.0]}
 
 def load(pod, model="half"):
     return Load(f"127.0.0.1:{pod.rest_port}", f"127.0.0.1:{pod.grpc_port}", model)
+
+
+def looks_made(pod):
+    """Return how often the agent has looked, and could have sent a reload."""
+    lines = pod.get("/metrics")[1].splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("tfmodel_agent_look_seconds_count"))
 
 
 def reload_by_somebody_else(pod, config=b"", timeout=10):
@@ -215,6 +222,28 @@ def test_writing_to_the_files_of_a_served_version_changes_nothing(pod):
     assert clients.failures == []
 
 
+@pytest.mark.parametrize("how", ["the files are replaced", "the base path is another one"])
+def test_a_version_that_serves_other_files_than_are_there_says_so_until_it_is_loaded_again(pod, how):
+    """The server does not look at the files of a loaded version again: measured."""
+    pod.wait_for("the digest", lambda: pod.version(1)["digest"])
+    if how == "the files are replaced":
+        shutil.rmtree(pod.volume / "half/1")
+        pod.put(1, "half_plus_three")
+    else:
+        pod.put(1, "half_plus_three", name="moved")
+        pod.serve(dataclasses.replace(pod.model(), base_path=str(pod.volume / "moved")))
+    pod.wait_for("it to be told", lambda: "its files have been written to or replaced" in pod.version(1).get("message", ""), timeout=30)
+    assert (pod.version(1)["state"], pod.version(1)["digest"], pod.get("/readyz")[0]) == ("AVAILABLE", "", 200)
+    pod.kill_agent()
+    pod.start_agent()
+    pod.wait_for("another agent to tell it", lambda: "its files have been written to" in pod.version(1).get("message", ""))
+    pod.kill_server()
+    pod.start_server()
+    pod.wait_serving(1, timeout=60)
+    pod.wait_for("the new digest", lambda: pod.version(1)["digest"])
+    assert pod.version(1)["message"] == ""
+
+
 def test_an_unusable_config_changes_nothing(pod):
     with load(pod) as clients:
         (pod.config / "..data/models.config").write_text("no config")
@@ -224,6 +253,45 @@ def test_an_unusable_config_changes_nothing(pod):
         pod.put(2)
         pod.wait_serving(1, 2)
     assert clients.failures == []
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["the last usable one is kept", "nothing is known of it"])
+def test_an_agent_that_is_started_with_an_unusable_config_unloads_nothing(pod, is_kept):
+    with load(pod) as clients:
+        (pod.config / "..data/models.config").write_text("no config")
+        pod.kill_agent()
+        before = len(pod.reloads())
+        if not is_kept:
+            shutil.rmtree(pod.view)
+            (pod.view / "half").mkdir(parents=True)
+            (pod.view / "half/1").symlink_to(pod.volume / "half/1")  # the server polls it
+        pod.start_agent()
+        pod.wait_for("it to be reported", lambda: "models.config" in pod.state().get("config_message", ""))
+        if is_kept:
+            pod.wait_for("readiness", lambda: pod.get("/readyz")[0] == 200)
+            pod.put(2)
+            pod.wait_for("another version to be served", lambda: pod.available() == {2})
+        else:
+            pod.wait_for("the step", lambda: pod.state()["step"] == "waiting for a config that can be used")
+            looks = looks_made(pod)
+            pod.wait_for("some more looks", lambda: looks_made(pod) >= looks + 5)
+            assert pod.reloads()[before:] == []
+        pod.serve(pod.model(policy=All()))
+        pod.put(3)
+        pod.wait_for("a usable config to be served", lambda: pod.available() >= {1, 3})
+    assert clients.failures == []
+
+
+def test_a_view_that_cannot_be_written_to_stops_nothing_that_serves(pod):
+    (pod.view / "other").write_text("where the directory of links should be, as on a disk that is full")
+    pod.put(1, name="other")
+    agent = pod.agent.pid
+    pod.serve(pod.model(), pod.model("other"))
+    pod.wait_for("the reason", lambda: "waiting for room for a link" in pod.state().get("step", ""))
+    assert pod.available() == {1}
+    (pod.view / "other").unlink()
+    pod.wait_serving(1, name="other")
+    assert (pod.agent.pid, pod.agent.poll()) == (agent, None)
 
 
 def test_stray_directories_are_never_shown_to_the_server(pod):
@@ -236,6 +304,26 @@ def test_stray_directories_are_never_shown_to_the_server(pod):
     pod.wait_serving(1, 2)
     assert sorted(path.name for path in (pod.view / "half").iterdir()) == ["1", "2"]
     assert pod.version(9)["verdict"] == "Rejected"
+
+
+def test_a_label_that_cannot_move_stays_where_it_is_whoever_is_restarted(pod):
+    def is_labelled():
+        return pod.get("/v1/models/half/labels/stable/metadata", pod.rest_port)[0] == 200
+
+    pod.serve(pod.model(policy=Specific((1,)), stable=1))
+    pod.wait_for("the label", is_labelled)
+    (pod.put(2) / "saved_model.pb").write_bytes(b"no model")
+    pod.serve(pod.model(policy=Specific((1, 2)), stable=2))
+    pod.wait_for("the verdict", lambda: pod.version(2).get("verdict") == "Rejected", timeout=60)
+    assert is_labelled()
+    before = len(pod.reloads())
+    pod.kill_agent()
+    pod.start_agent()
+    pod.wait_for("the other agent's first reload", lambda: len(pod.reloads()) > before and pod.state()["settled"])
+    assert is_labelled()
+    pod.kill_server()
+    pod.start_server()
+    pod.wait_for("the label on another server", is_labelled, timeout=60)
 
 
 def test_latest_two(pod):

@@ -60,6 +60,17 @@ def test_bad_warmup_files_of_each_kind_beside_a_good_model(pod):
     assert clients.answers > 1000
 
 
+def test_an_error_of_many_megabytes_is_nobody_elses_trouble(pod):
+    """The server quotes a record that it can't parse in the status of the version, for ever."""
+    savedmodels.write_warmup(pod.put(1, name="fat"), [b"\xff\xfe\x80" * 2_000_000])
+    pod.serve(pod.model(), pod.model("fat"), warmup_policy="Ignore")
+    failed = pod.wait_for("the failed load", lambda: pod.version(1, "fat") if pod.version(1, "fat").get("state") == "END" else None)
+    assert failed["message"].startswith("failed to load: Failed to parse warmup record")
+    assert len(failed["message"]) <= 512
+    pod.put(2)
+    pod.wait_for("the other model's next version", lambda: pod.available() == {2})
+
+
 def judged(pod, name):
     """Return what the agent says of version 1, once that is final."""
     found = pod.version(1, name)

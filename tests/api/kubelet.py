@@ -23,11 +23,19 @@ LOOK_SECONDS = 0.05
 
 
 class Kubelets:
-    """All pods of model servers in one namespace; lives in a thread of its own."""
+    """All pods of model servers in one namespace; lives in a thread of its own.
 
-    def __init__(self, cluster: EmbeddedCluster, namespace: str) -> None:
-        self._cluster, self._namespace = cluster, namespace
+    Args:
+        fleet: What the agents say; by default versions 1, 2 and 3 are there, and can be loaded.
+
+    Attributes:
+        absent: Names of PersistentVolumeClaims that don't exist; pods that want one never start.
+    """
+
+    def __init__(self, cluster: EmbeddedCluster, namespace: str, fleet: Fleet | None = None) -> None:
+        self._cluster, self._namespace, self._fleet = cluster, namespace, fleet or Fleet(volume=(1, 2, 3))
         self._addresses = (f"127.{1 + os.getpid() % 250}.{high}.{low}" for high, low in itertools.product(range(250), range(1, 250)))
+        self.absent: set[str] = set()
         self._said: dict[str, bool] = {}
         self._begun = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -46,7 +54,7 @@ class Kubelets:
         self._loop.call_soon_threadsafe(self._fleet.drop, version)
 
     async def _run(self) -> None:
-        self._loop, self._stop, self._fleet = asyncio.get_running_loop(), asyncio.Event(), Fleet(volume=(1, 2, 3))
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         runner = web.AppRunner(agents.application(self._fleet), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         async with Api(self._cluster.url, self._cluster.state.plane.certificates.directory) as api:
@@ -60,6 +68,8 @@ class Kubelets:
 
     async def _pods(self, api: Api, runner: web.AppRunner) -> None:
         async for exists, body in api.follow(f"/api/v1/namespaces/{self._namespace}/pods", agents.SELECTOR):
+            if exists and claims(body) & self.absent:
+                continue
             if exists and not body.get("status", {}).get("podIP"):
                 await self._start(api, runner, body)
             else:
@@ -96,6 +106,11 @@ class Kubelets:
         except ApiError as error:
             if "HTTP 404" not in str(error) and "HTTP 409" not in str(error):
                 raise  # else it is gone meanwhile
+
+
+def claims(pod: dict[str, Any]) -> set[str]:
+    volumes = pod["spec"].get("volumes", [])
+    return {one["persistentVolumeClaim"]["claimName"] for one in volumes if "persistentVolumeClaim" in one}
 
 
 def conditions(*, ready: bool) -> list[dict[str, str]]:

@@ -129,6 +129,17 @@ def test_a_child_that_lost_or_changed_its_marks_gets_them_back(cluster, tfmodel,
     cluster.wait_for("the marks", lambda: marks(cluster, namespace) == whole, timeout=30)
 
 
+@pytest.mark.usefixtures("operator")
+@pytest.mark.parametrize(("child", "value"), [("configmap/half-models", "-"), ("service/half-headless", "-"), ("deployment/half", "-"), ("deployment/half", "=")])
+def test_a_child_that_lost_the_label_we_watch_it_by_gets_it_back(cluster, tfmodel, namespace, child, value):
+    cluster.apply(tfmodel())
+    settled(cluster, namespace, "half")
+    whole = marks(cluster, namespace)
+    cluster.kubectl("-n", namespace, "label", child, "--overwrite", f"serving.tfmodel.dev/server{value}")
+    cluster.wait_for("the label", lambda: marks(cluster, namespace) == whole, timeout=30)
+    assert reason(cluster.get("-n", namespace, "tfmodel", "half")) != "NameConflict"
+
+
 def marks(cluster, namespace):
     return {name: [one["metadata"].get(part) for part in ("uid", "labels", "ownerReferences")] for name, one in children(cluster, namespace).items()}
 

@@ -48,6 +48,10 @@ def test_children_are_made_owned_and_left_alone(cluster, tfmodel, namespace):
     assert "team" not in after[0]["metadata"]["labels"]
 
 
+VOLUME = '{"spec": {"template": {"spec": {"volumes": [{"name": "config", "configMap": null, "emptyDir": {}}]}}}}'
+BUDGET = '{"spec": {"maxUnavailable": null, "minAvailable": 1}}'
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -56,19 +60,38 @@ def test_children_are_made_owned_and_left_alone(cluster, tfmodel, namespace):
         pytest.param(("delete", "deployment/half"), id="Deployment deleted"),
         pytest.param(("patch", "configmap/half-models", "-p", '{"data": {"models.config": ""}}'), id="config emptied"),
         pytest.param(("patch", "service/half", "-p", '{"spec": {"selector": {"serving.tfmodel.dev/server": "x"}}}'), id="selector"),
+        pytest.param(("patch", "service/half", "-p", '{"spec": {"selector": {"no": "pod"}}}'), id="more in the selector"),
+        pytest.param(("patch", "poddisruptionbudget/half", "--type=merge", "-p", BUDGET), id="another kind of budget"),
+        pytest.param(("patch", "deployment/half", "-p", '{"spec": {"strategy": {"type": "RollingUpdate"}}}'), id="another strategy"),
+        pytest.param(("patch", "service/half", "--type=merge", "-p", '{"spec": {"ports": [{"name": "rest", "port": 80}]}}'), id="ports"),
+        pytest.param(("patch", "deployment/half", "-p", VOLUME), id="another volume of that name"),
         pytest.param(("set", "image", "deployment/half", "model-server=other"), id="image"),
     ],
 )
 def test_damaged_children_come_back(cluster, tfmodel, namespace, damage):
-    cluster.apply(tfmodel())
+    cluster.apply(tfmodel(server={"replicas": 2, "updateStrategy": "Recreate"}))
     settled(cluster, namespace)
 
     def content():
-        return [{key: child.get(key) for key in ("data", "spec")} for child in children(cluster, namespace)]
+        budget = cluster.get("-n", namespace, "poddisruptionbudget/half")
+        return [{key: child.get(key) for key in ("data", "spec")} for child in (*children(cluster, namespace), budget)]
 
     whole = content()
     cluster.kubectl("-n", namespace, *damage)
     cluster.wait_for("the children to be whole again", lambda: _comparable(content()) == _comparable(whole), timeout=30)
+
+
+def test_what_was_put_back_whole_can_leave_again(cluster, tfmodel, namespace):
+    def made():
+        return cluster.get("-n", namespace, "deployment/half")
+
+    cluster.apply(tfmodel(server={"pod": {"env": [{"name": "A", "value": "1"}]}}))
+    settled(cluster, namespace)
+    before = made()["spec"]["template"]
+    cluster.kubectl("-n", namespace, "patch", "deployment/half", "-p", VOLUME)
+    cluster.wait_for("the template", lambda: made()["spec"]["template"] == before, timeout=30)
+    cluster.apply(tfmodel())
+    cluster.wait_for("the variable to go", lambda: "env" not in made()["spec"]["template"]["spec"]["containers"][0], timeout=30)
 
 
 def _comparable(contents):
@@ -102,9 +125,10 @@ def test_an_object_that_is_not_ours_is_left_alone(cluster, tfmodel, namespace):
     cluster.wait_for("the conflict to be over", lambda: condition(settled(cluster, namespace), "Stalled") is None, timeout=60)
 
 
-def test_a_label_of_ours_on_a_strangers_object_gives_us_nothing(cluster, tfmodel, namespace):
+@pytest.mark.parametrize("label", ["half", "other", ""])
+def test_a_label_of_ours_on_a_strangers_object_gives_us_nothing(cluster, tfmodel, namespace, label):
     cluster.kubectl("-n", namespace, "create", "service", "clusterip", "half", "--tcp=80:80")
-    cluster.kubectl("-n", namespace, "label", "service/half", "serving.tfmodel.dev/server=half")
+    cluster.kubectl("-n", namespace, "label", "service/half", f"serving.tfmodel.dev/server={label}")
     cluster.apply(tfmodel())
     assert condition(settled(cluster, namespace), "Ready")["reason"] == "NameConflict"
     stranger = cluster.get("-n", namespace, "service/half")

@@ -207,3 +207,57 @@ def test_a_version_that_is_not_there_is_waited_for_and_a_template_may_come_with_
     half.edit(versionPolicy={"specific": {"versions": [2]}}, server={"resources": {"requests": {"cpu": "100m"}}})
     half.promoted(2)
     assert not half.pods & pods
+
+
+def source(claim="models", path="half"):
+    return {"persistentVolumeClaim": {"claimName": claim, "path": path}}
+
+
+def typo(half):
+    """Promote version 1, and ask for a claim that doesn't exist; return pods and config before."""
+    half.promoted(1)
+    half.kubelets.absent.add("modles")
+    pods, before = half.pods, half.configmaps["half-models"]["data"]
+    half.edit(source=source("modles"))
+    half.cluster.wait_for("a pod with the other claim", lambda: half.pods, done=lambda found: found > pods)
+    time.sleep(2)  # passes that would undo it
+    assert half.configmaps["half-models"]["data"] == before, "a pod whose server restarts serves by this again"
+    assert half.pods > pods
+    assert half.mounted != "half-models"
+    assert "/models/modles/half" in half.configmaps[half.mounted]["data"]["models.config"]
+    status = half.get()["status"]
+    assert (ready(status)["status"], status["promotedVersion"]) == ("False", 1)
+    return pods, before
+
+
+def test_a_claim_that_is_mistyped_and_put_right_replaces_no_pod(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout=IN_PLACE)
+    pods, before = typo(half)
+    half.edit(source=source())
+    half.promoted(1)
+    half.cluster.wait_for("the pods that were there alone", lambda: half.pods, done=lambda found: found == pods)
+    assert half.mounted == "half-models"
+    assert half.configmaps["half-models"]["data"] == before
+
+
+def test_another_claim_comes_with_new_pods_and_later_versions_in_place(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout=IN_PLACE)
+    pods, _ = typo(half)
+    half.edit(source=source("models-2"))
+    half.promoted(1)
+    assert not half.pods & pods
+    assert "/models/models-2/half" in half.configmaps[half.mounted]["data"]["models.config"]
+    half.specific(2)
+    half.promoted(2)
+    assert half.mounted == "half-models"
+    assert "/models/models-2/half" in half.configmaps["half-models"]["data"]["models.config"]
+
+
+def test_another_path_comes_with_new_pods(play):
+    half = play(versionPolicy={"specific": {"versions": [1]}}, rollout=IN_PLACE)
+    half.promoted(1)
+    pods = half.pods
+    half.edit(source=source(path="elsewhere"))
+    half.cluster.wait_for("the pods to be replaced", lambda: half.pods, done=lambda found: not found & pods)
+    half.promoted(1)
+    assert "/models/models/elsewhere" in half.configmaps[half.mounted]["data"]["models.config"]

@@ -50,7 +50,7 @@ def test_the_tests_know_the_defaults(cluster, namespace, case):
 
 
 def test_defaults_are_not_stored_where_they_follow_from_something_else(cluster, tfmodel):
-    created = json.loads(cluster.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(tfmodel())))
+    created = json.loads(cluster.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(tfmodel(server={}))))
     assert not {"image", "replicas", "parallelism", "batching", "accelerator"} & created["spec"]["server"].keys()
 
 
@@ -136,7 +136,7 @@ def test_columns(cluster, tfmodel, namespace):
     }  # fmt: skip
     cluster.kubectl("-n", namespace, "patch", "tfmodel/columns", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
     def shown(*wide):
-        return [line.split() for line in cluster.kubectl("-n", namespace, "get", "ml", "columns", *wide).splitlines()]
+        return [line.split() for line in cluster.kubectl("-n", namespace, "get", "tfm", "columns", *wide).splitlines()]
 
     def expected():
         """An operator may have written the status meanwhile."""

@@ -17,7 +17,10 @@ from tfmodel_operator.plan import plan
 
 STORED = Path(__file__).resolve().parent.parent / "golden/stored"
 EDITIONS = sorted(path.name for path in STORED.iterdir())
-REFUSED_BY_CODE = {"odd-image": "spec.server.image must be an image reference"}
+REFUSED_BY_CODE = {
+    "odd-image": "spec.server.image must be an image reference",
+    "odd-quantity": "spec.server.resources.limits.cpu: '1e5000' is not a quantity",
+}
 """What a new one couldn't be, and an old one is told to change."""
 
 

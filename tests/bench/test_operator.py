@@ -39,8 +39,25 @@ def test_a_start_with_stored_models_prints_its_figures() -> None:
     assert figures.keys() >= {"n", "synced_seconds", "synced_cpu_seconds", "synced_rss_mb"}
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "tests.bench.operator", *arguments], capture_output=True, text=True, cwd=ROOT,
+@pytest.mark.api
+def test_shared_servers_print_their_figures() -> None:
+    said = bench("--models", "6", "--servers", "2", "--members", "2", module="tests.bench.operator.shared")
+    figures = json.loads(said.stdout.splitlines()[-1])
+    assert figures.keys() >= {"join_requests", "join_seconds", "agent_ms_per_model", "ready_seconds", "requests_per_model"}
+    # A new member is a write of the ConfigMap, its Service, its status, and its label on the pod, at least.
+    assert figures["join_requests"] >= 4
+
+
+@pytest.mark.api
+def test_a_small_run_of_rollouts_prints_its_figures() -> None:
+    said = bench("--models", "3", "--samples", "1", "--timeout", "60", module="tests.bench.rollout")
+    figures = json.loads(said.stdout.splitlines()[-1])
+    assert figures.keys() >= {"drop_p50_seconds", "edit_p50_seconds", "n", "upgrade_seconds", "requests_per_model", "pods_created"}
+    assert (figures["n"], figures["pods_created"]) == (3, 0)
+
+
+def bench(*arguments: str, module: str = "tests.bench.operator") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, cwd=ROOT,
                           env=os.environ | {"PYTHONPATH": str(ROOT / "operator")}, timeout=200)
     assert done.returncode == 0, done.stderr
     return done

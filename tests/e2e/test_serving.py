@@ -153,6 +153,24 @@ def test_a_killed_model_server_is_fed_again(served):
     assert served.answers(INSTANCES) == ANSWERS
 
 
+def test_a_mistyped_claim_takes_nothing_from_a_pod_whose_server_is_killed_meanwhile(served):
+    before = server_pods(served)[0]["metadata"]
+    server = {"resources": {"requests": {"cpu": "50m"}}}
+    served.tfmodel(claim="modles", server=server)
+    assert 'persistentvolumeclaim "modles" not found' in served.wait_reason("SourceUnavailable")
+    served.kubectl("exec", before["name"], "-c", "agent", "--", "python", "-c", KILL_MODEL_SERVER)
+
+    def restarts():
+        pod = next(pod for pod in server_pods(served) if pod["metadata"]["uid"] == before["uid"])
+        return pod["status"]["containerStatuses"][0]["restartCount"]
+
+    served.cluster.wait_for("a restart", restarts)
+    assert served.answers(INSTANCES) == ANSWERS
+    served.tfmodel(server=server)
+    served.wait_ready()
+    assert [pod["metadata"]["uid"] for pod in server_pods(served) if "deletionTimestamp" not in pod["metadata"]] == [before["uid"]]
+
+
 def test_scaling_by_the_scale_subresource(served):
     served.kubectl("scale", "tfmodel/half", "--replicas=2")
     served.cluster.wait_for("two pods", lambda: served.wait_ready()["status"]["server"]["pods"] == "2/2", timeout=120)

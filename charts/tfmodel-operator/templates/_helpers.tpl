@@ -21,14 +21,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- /* What the operator may do, and nothing beside it: no verb on Secrets, no writes outside its own kinds. */}}
 {{- define "tfmodel-operator.rules" -}}
 - apiGroups: [serving.tfmodel.dev]
-  resources: [tfmodels]
+  resources: [tfmodels, tfmodelservers]
   verbs: [get, list, watch]
 - apiGroups: [serving.tfmodel.dev]
-  resources: [tfmodels/status]
+  resources: [tfmodels/status, tfmodelservers/status]
   verbs: [patch]
 # Owner references that block deletion need it where the OwnerReferencesPermissionEnforcement admission plugin runs.
 - apiGroups: [serving.tfmodel.dev]
-  resources: [tfmodels/finalizers]
+  resources: [tfmodels/finalizers, tfmodelservers/finalizers]
   verbs: [update]
 - apiGroups: [""]
   resources: [configmaps, services]
@@ -45,6 +45,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch]
+# Whether the claim of a model that joins a server exists, before pods are made that want it.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

@@ -50,7 +50,13 @@ class Reason(enum.StrEnum):
     AS_DESIRED = "AsDesired", Severity.FINE, "All is as spec asks."
     INVALID_SPEC = "InvalidSpec", Severity.STALLED, "The spec can't be acted on."
     CONFIG_TOO_LARGE = "ConfigTooLarge", Severity.STALLED, "The model config does not fit into a ConfigMap."
-    NAME_CONFLICT = "NameConflict", Severity.STALLED, "An object of a name that is needed belongs to somebody else."
+    NAME_CONFLICT = (
+        "NameConflict",
+        Severity.STALLED,
+        "An object of a name that is needed belongs to somebody else, or a model of this name is on the shared server already.",
+    )
+    SERVER_NOT_FOUND = "ServerNotFound", Severity.TROUBLE, "There is no TFModelServer as serverRef or serverSelector says."
+    SERVER_FULL = "ServerFull", Severity.STALLED, "The shared server holds as many models, or as much memory, as it may."
     REJECTED_BY_API_SERVER = (
         "RejectedByAPIServer",
         Severity.STALLED,

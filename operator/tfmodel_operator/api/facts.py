@@ -22,6 +22,7 @@ class PodFacts:
         agent_started: The container of its agent runs: the agent should answer.
         agent: What its agent says, or None.
         agent_message: Why its agent says nothing.
+        claims: Of a shared server's pod: the claims that it has mounted.
         config: The ConfigMap it has, if that is one for one content alone; else ``""``.
         unschedulable: There is no room for it.
         crash: Why its model server keeps ending, in the kubelet's words; ``""`` unless it crashes again and again.
@@ -36,6 +37,7 @@ class PodFacts:
     agent_started: bool = False
     agent: AgentState | None = None
     agent_message: str = ""
+    claims: frozenset[str] = frozenset()
     config: str = ""
     unschedulable: bool = False
     crash: str = ""
@@ -88,9 +90,9 @@ class Rollout:
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Facts:
-    """One TFModel and its server.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """One server, whosever models it serves.
 
     Args:
         config_problem: Why the objects can't be as spec asks.
@@ -98,14 +100,20 @@ class Facts:
         pods: Without those that are terminating, by name.
     """
 
-    model: spec.TFModel
     config_hash: str = ""
     config_problem: conditions.Finding | None = None
     deployment: DeploymentFacts = DeploymentFacts()
     pods: tuple[PodFacts, ...] = ()
-    rollout: Rollout = Rollout()
 
     @property
     def reports(self) -> tuple[tuple[str, AgentState], ...]:
         """Pod name and state of every agent that answered."""
         return tuple((pod.name, pod.agent) for pod in self.pods if pod.agent is not None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Facts(ServerFacts):
+    """One TFModel and its server."""
+
+    model: spec.TFModel
+    rollout: Rollout = Rollout()

@@ -7,7 +7,8 @@ import dataclasses
 from tfmodel_operator.api import labels
 
 Key = tuple[str, str]
-"""Namespace and name of a TFModel, which is also that of its own server: the unit of work."""
+"""The unit of work: namespace, and the name of a TFModel, which is also that of its own server; or of a shared server, as
+:func:`labels.shared` gives it, which no TFModel can have."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,17 +31,21 @@ class Kind:
 
 
 MODEL = Kind("TFModel", labels.API_VERSION, "tfmodels")
+MODEL_SERVER = Kind("TFModelServer", labels.API_VERSION, "tfmodelservers")
 CONFIG_MAP = Kind("ConfigMap", "v1", "configmaps")
 SERVICE = Kind("Service", "v1", "services")
 DEPLOYMENT = Kind("Deployment", "apps/v1", "deployments")
 DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies")
 POD = Kind("Pod", "v1", "pods")
+CLAIM = Kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims")
 LEASE = Kind("Lease", "coordination.k8s.io/v1", "leases")
 EVENT = Kind("Event", "events.k8s.io/v1", "events")
 
+WRITTEN = (MODEL, MODEL_SERVER)
+"""What people write, and kopf watches."""
 OWNED = (CONFIG_MAP, SERVICE, DEPLOYMENT, DISRUPTION_BUDGET, NETWORK_POLICY)
 """What plans consist of: applied, healed and pruned."""
 WATCHED = (*OWNED, POD)
 """What our reflectors follow, by the label :data:`labels.SERVER`."""
-BY_NAME = {kind.name: kind for kind in (MODEL, *WATCHED, LEASE, EVENT)}
+BY_NAME = {kind.name: kind for kind in (*WRITTEN, *WATCHED, LEASE, EVENT)}

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tfmodel_operator.api import labels
+from tfmodel_operator.api import labels, quantities, server_spec
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -52,9 +52,27 @@ def check(name: str, spec: Spec) -> None:
     Raises:
         InvalidSpec: It breaks one; the message says which, and what to change.
     """
-    for rule in RULES:
+    for rule in MODEL_RULES if is_joined(spec) else (*MODEL_RULES, *SERVER_RULES):
         for broken in rule(name, spec):
             raise InvalidSpec(broken)
+
+
+def check_server(name: str, spec: Spec) -> None:
+    """Return if ``spec``, of a TFModelServer called ``name``, keeps all rules.
+
+    Raises:
+        InvalidSpec: As :func:`check`.
+    """
+    if not NAME.fullmatch(name):
+        raise InvalidSpec(f"{name!r} is no name for a TFModelServer: use at most 52 lower case letters, digits and '-'")
+    for rule in SERVER_RULES:
+        for broken in rule(name, {"server": spec}):
+            raise InvalidSpec(broken.replace("spec.server", "spec"))
+
+
+def is_joined(spec: Any) -> bool:
+    """Tell whether a TFModel asks for a shared server."""
+    return isinstance(spec, Mapping) and ("serverRef" in spec or "serverSelector" in spec)
 
 
 def _names(name: str, spec: Spec) -> Iterator[str]:
@@ -92,6 +110,23 @@ def _warmup(_: str, spec: Spec) -> Iterator[str]:
         yield "spec.warmup: minRecords counts only where warm-up is wanted; set policy to Required, or leave minRecords out"
 
 
+def _server(spec: Spec) -> Spec:
+    found: Spec = spec.get("server", server_spec.EMPTY)
+    return found
+
+
+def _sharing(_: str, spec: Spec) -> Iterator[str]:
+    given = [field for field in ("server", "serverRef", "serverSelector") if field in spec]
+    if len(given) > 1:
+        yield f"spec: give only one of {' and '.join(given)}"
+    if is_joined(spec) and spec["warmup"]["policy"] == "Ignore":
+        yield "spec.warmup: policy Ignore would switch off the warm-up of all models of a shared server; use IfPresent"
+    if "memory" in spec and not is_joined(spec):
+        yield "spec.memory counts only on a shared server; leave it out, or give serverRef or serverSelector"
+    if is_joined(spec) and spec.get("rollout", {}).get("strategy") in {"RollingUpdate", "Recreate"}:
+        yield "spec.rollout.strategy: on a shared server versions change in the pods that are there; choose InPlace or Auto"
+
+
 def _comparison(_: str, spec: Spec) -> Iterator[str]:
     rollout = spec.get("rollout", {})
     required = rollout.get("comparison", {}).get("policy") == "Require"
@@ -101,12 +136,12 @@ def _comparison(_: str, spec: Spec) -> Iterator[str]:
 
 
 def _image(_: str, spec: Spec) -> Iterator[str]:
-    if not IMAGE.fullmatch(spec["server"].get("image", "default")):
+    if not IMAGE.fullmatch(_server(spec).get("image", "default")):
         yield "spec.server.image must be an image reference in lower case such as registry/name:tag or registry/name@sha256:…"
 
 
 def _accelerator(_: str, spec: Spec) -> Iterator[str]:
-    accelerator = spec["server"].get("accelerator")
+    accelerator = _server(spec).get("accelerator")
     if accelerator is None:
         return
     where = "spec.server.accelerator"
@@ -115,12 +150,24 @@ def _accelerator(_: str, spec: Spec) -> Iterator[str]:
         yield f"{where}.resource must be an extended resource of the form domain/name, such as nvidia.com/gpu"
     if not FRACTION.fullmatch(accelerator.get("memoryFraction", "1")):
         yield f'{where}.memoryFraction must be a decimal above 0 and up to 1, in quotes, such as "0.45"'
-    if any(resource in quantities for quantities in spec["server"].get("resources", {}).values()):
+    if any(resource in given for given in _server(spec).get("resources", {}).values()):
         yield "spec.server: the accelerator is in resources as well; leave it out there, accelerator.count says how many"
 
 
+def _quantities(_: str, spec: Spec) -> Iterator[str]:
+    server = _server(spec)
+    given = {"resources": server.get("resources", {}), "agent.resources": server["agent"]["resources"]}
+    for where, resources in given.items():
+        for field, named in resources.items():
+            for name, quantity in named.items():
+                try:
+                    quantities.parse(quantity)
+                except ValueError as error:
+                    yield f"spec.server.{where}.{field}.{name}: {error}"
+
+
 def _batching(_: str, spec: Spec) -> Iterator[str]:
-    batching = spec["server"].get("batching", {})
+    batching = _server(spec).get("batching", {})
     sizes = batching.get("allowedBatchSizes")
     if sizes is None:
         return
@@ -131,14 +178,14 @@ def _batching(_: str, spec: Spec) -> Iterator[str]:
 
 
 def _drain(_: str, spec: Spec) -> Iterator[str]:
-    age = spec["server"]["grpc"].get("maxConnectionAgeSeconds", 0)
-    if age * 10 >= spec["server"]["drainSeconds"] * 9:
+    age = _server(spec)["grpc"].get("maxConnectionAgeSeconds", 0)
+    if age * 10 >= _server(spec)["drainSeconds"] * 9:
         yield "spec.server: grpc.maxConnectionAgeSeconds must be less than nine tenths of drainSeconds; raise drainSeconds"
 
 
 def _extra_args(_: str, spec: Spec) -> Iterator[str]:
     seen = set()
-    for argument in spec["server"].get("extraArgs", ()):
+    for argument in _server(spec).get("extraArgs", ()):
         flag, _equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not _flag_allowed(flag, value):
             yield f"spec.server.extraArgs: {argument!r} is not allowed; see kubectl explain tfmodel.spec.server.extraArgs"
@@ -156,7 +203,7 @@ def _flag_allowed(flag: str, value: str) -> bool:
 
 
 def _reserved(_: str, spec: Spec) -> Iterator[str]:
-    server = spec["server"]
+    server = _server(spec)
     pod = server.get("pod", {})
     given: dict[str, Iterable[str]] = {
         "pod.labels": pod.get("labels", {}),
@@ -171,14 +218,13 @@ def _reserved(_: str, spec: Spec) -> Iterator[str]:
             yield f"spec.server.pod.env: {variable['name']} is set by this operator; leave it out"
 
 
-RULES: tuple[Callable[[str, Spec], Iterator[str]], ...] = (
-    _names,
-    _path,
-    _version_labels,
-    _warmup,
-    _comparison,
+Rule = Callable[[str, Spec], Iterator[str]]
+
+MODEL_RULES: tuple[Rule, ...] = (_names, _path, _version_labels, _warmup, _comparison, _sharing)
+SERVER_RULES: tuple[Rule, ...] = (
     _image,
     _accelerator,
+    _quantities,
     _batching,
     _drain,
     _extra_args,

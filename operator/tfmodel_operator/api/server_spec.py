@@ -17,6 +17,20 @@ from tfmodel_serving.batching import Batching
 DEFAULT_REPLICAS = 1
 """Not a default in the schema: a replicas field that Git leaves to an autoscaler must not come back as 1."""
 
+EMPTY: Mapping[str, Any] = {
+    "loading": {"loadThreads": 8, "unloadThreads": 4, "maxRetries": 0, "retryIntervalSeconds": 1},
+    "rest": {"timeoutMillis": 30000},
+    "grpc": {},
+    "profiler": "Disabled",
+    "drainSeconds": 20,
+    "updateStrategy": "Auto",
+    "service": {"type": "ClusterIP"},
+    "networkPolicy": {"policy": "Enabled"},
+    "agent": {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}},
+}
+"""What the schema makes of ``{}``: for a TFModel that says nothing about its servers, where the schema has no default because it
+would be in the way of joining a shared one. A test holds the two against each other."""
+
 
 class UpdateStrategy(enum.StrEnum):
     """How pods are replaced when their template changes."""

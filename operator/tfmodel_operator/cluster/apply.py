@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from tfmodel_operator.api import kinds, labels
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import compare, errors
-from tfmodel_operator.cluster.client import ApiClient
+from tfmodel_operator.cluster.client import FIELD_MANAGER, ApiClient
 from tfmodel_operator.cluster.store import Body, Store, version
 from tfmodel_operator.cluster.strangers import Strangers
 from tfmodel_operator.cluster.trim import trimmed
 
+Manifest = Mapping[str, Any]
+
 APPLIED = f"{labels.GROUP}/applied-hash"
 """Annotation: of the manifest last applied. Without it a field that left the manifest while we were down would stay."""
 PARTS = ("metadata", "spec", "data")
-
+UNPROCESSABLE = 422
 log = logging.getLogger(__name__)
-Manifest = Mapping[str, Any]
 
 
 class Applier:
@@ -35,14 +36,17 @@ class Applier:
         """Tell whether a child doesn't exist, or has lost its owner: what happens when the owner is deleted."""
         return any(live is None or not _is_controlled(live, one) for one in objects for live in [self._store.find(one)])
 
-    async def apply(self, objects: Sequence[Manifest], key: Key, kept: Collection[tuple[str, str]] = ()) -> bool:
+    async def apply(
+        self, objects: Sequence[Manifest], key: Key, kept: Collection[tuple[str, str]] = (), *, prune: bool = True
+    ) -> bool:
         """Make all ``objects`` be so, in their order, and delete those of ``key`` that aren't among them.
-
-        Args:
-            kept: Kind and name of further ones that stay as they are.
 
         If more than the Deployment is to be written, it is tried before anything is: it has most of what only the API
         server can judge.
+
+        Args:
+            kept: Kind and name of further ones that stay as they are.
+            prune: Whether to delete.
 
         Returns:
             Whether they are all so in the store, too, and nothing else of ours is: there is nothing left to do.
@@ -59,12 +63,12 @@ class Applier:
         if len(pending) > 1:
             for one in pending:
                 if one["kind"] == kinds.DEPLOYMENT.name:
-                    await self._client.apply(one, dry_run=True)
+                    await self._send(one, dry_run=True)
         if pending:
             log.info("Applying", extra={"objects": ["/".join(_name(one)) for one in pending]})
         for one in pending:
             await self._write(one, key)
-        pruned = await self._prune(desired, key, kept)
+        pruned = prune and await self._prune(desired, key, kept)
         return not pruned and all(self._is_in_place(one, key) for one in desired)
 
     def forget(self, key: Key) -> None:
@@ -72,12 +76,30 @@ class Applier:
         self._in_place.pop(key, None)
 
     async def _write(self, desired: Manifest, key: Key) -> None:
-        applied = await self._client.apply(desired)
+        applied = await self._send(desired)
         self._store.upsert(desired["kind"], applied, ours=True)
         # What the API server made of it is right, even where it reads differently: it knows better what is equal.
         stored = self._store.find(desired)
         is_newest = stored is not None and version(stored) == version(applied)
         self._remember(desired, key, stored if stored is not None and is_newest else trimmed(desired["kind"], applied))
+
+    async def _send(self, desired: Manifest, *, dry_run: bool = False) -> Body:
+        """Apply; if that is refused because of what others made of an object of ours, put ours in the place of all that."""
+        try:
+            return await self._client.apply(desired, dry_run=dry_run)
+        except errors.Rejected as error:
+            live = self._store.find(desired)
+            if error.status != UNPROCESSABLE or live is None or not _is_controlled(live, desired):
+                raise
+            try:
+                replaced = await self._client.merge(desired, _content(desired, live), dry_run=dry_run)
+            except errors.Rejected:
+                raise error from None
+        if dry_run:
+            return replaced
+        log.warning("What others changed is put back whole", extra={"objects": ["/".join(_name(desired))]})
+        await self._client.merge(desired, _disowned(desired))
+        return await self._client.apply(desired)
 
     async def _prune(self, desired: Sequence[Manifest], key: Key, kept: Collection[tuple[str, str]]) -> bool:
         wanted = {*kept, *((one["kind"], one["metadata"]["name"]) for one in desired)}
@@ -116,8 +138,11 @@ class Applier:
         live, kind, metadata = self._store.find(desired), kinds.BY_NAME[desired["kind"]], desired["metadata"]
         if live is None:
             since = self._store.absent_since(key)
-            if not await self._strangers.has(kind, metadata["namespace"], metadata["name"], since):
+            controller = await self._strangers.controller(kind, metadata["namespace"], metadata["name"], since)
+            if controller is None:
                 return
+            if controller == _owner(desired)[2]:
+                await self._take_back(desired)
         elif _is_controlled(live, desired) or _was_left_behind(live, desired):
             return
         elif _is_dying(live, desired):
@@ -128,6 +153,32 @@ class Applier:
             f"{kind.name} {metadata['name']} exists already and was not made by this operator: "
             "delete it, or give the TFModel another name"
         )
+
+    async def _take_back(self, desired: Manifest) -> NoReturn:
+        """Label a child anew by which we know it: it may be another than the plan, made in ignorance of it, takes it for."""
+        log.info("Labelling a child that has lost our label", extra={"objects": ["/".join(_name(desired))]})
+        change = {"metadata": {"labels": desired["metadata"]["labels"]}}
+        self._store.upsert(desired["kind"], await self._client.merge(desired, change), ours=True)
+        raise errors.Conflict(f"{'/'.join(_name(desired))} had lost the label {labels.SERVER}")
+
+
+def _content(desired: Manifest, live: Body) -> dict[str, Any]:
+    """Return a merge patch: it replaces whole lists, where server-side apply would add our items to those of others."""
+    seen = {key: live["metadata"][key] for key in ("uid", "resourceVersion")}
+    return {"metadata": seen, **{part: desired[part] for part in ("spec", "data") if part in desired}}
+
+
+def _disowned(desired: Manifest) -> dict[str, Any]:
+    """Return a merge patch that takes its fields from all owners: what a merge patch has set would never leave the object else.
+
+    We keep one, because who applies to an object without owners shares all it has with "before-first-apply".
+
+    Source: kubernetes.io/docs/reference/using-api/server-side-apply, "Clearing managedFields"; apimachinery,
+    pkg/util/managedfields/internal/skipnonapplied.go.
+    """
+    one: dict[str, Any] = {"f:metadata": {"f:labels": {f"f:{labels.SERVER}": {}}}}
+    owner = {"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": desired["apiVersion"]}
+    return {"metadata": {"managedFields": [{**owner, "fieldsType": "FieldsV1", "fieldsV1": one}]}}
 
 
 def _controllers(live: Body) -> list[tuple[str, str, str]]:

@@ -24,6 +24,7 @@ from tfmodel_operator.cluster.rate_limit import RateLimit
 FIELD_MANAGER = "tfmodel-operator"
 APPLY = "application/apply-patch+yaml"
 """JSON is YAML."""
+MERGE = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PAGE = 250
 CONNECT_SECONDS = 10.0
@@ -134,13 +135,15 @@ class ApiClient:
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
                     for line in lines:
-                        event = json.loads(line)
+                        event = _object(line)
                         yield event["type"], event["object"]
         except aiohttp.SocketTimeoutError as error:
             raise errors.Silent(f"watch of {path}: nothing for {inactivity_seconds:.0f} s") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             self._counted("watch", 0)
             raise errors.Unavailable(f"watch of {path}: {error or type(error).__name__}") from error
+        except ValueError as error:
+            raise errors.Unavailable(f"watch of {path}: what it tells can't be read: {error}") from error
 
     async def apply(self, manifest: Mapping[str, Any], *, subresource: str = "", dry_run: bool = False) -> dict[str, Any]:
         """Apply ``manifest`` server-side, taking over the fields in it; return the object as it then is.
@@ -154,6 +157,13 @@ class ApiClient:
         params = {"fieldManager": FIELD_MANAGER, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         url = f"{url}/{subresource}" if subresource else url
         return await self._call("PATCH", "apply", url, params=params, body=manifest, headers={"Content-Type": APPLY})
+
+    async def merge(self, manifest: Mapping[str, Any], change: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Change the object of the name in ``manifest`` by a merge patch; return it as it then is."""
+        metadata = manifest["metadata"]
+        url = kinds.BY_NAME[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        params = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+        return await self._call("PATCH", "patch", url, params=params, body=change, headers={"Content-Type": MERGE})
 
     async def create(self, kind: kinds.Kind, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object; a Conflict if there is one of its name."""
@@ -190,11 +200,12 @@ class ApiClient:
         try:
             async with session.request(method, url, data=data, headers=sent) as response:
                 await self._check(verb, response)
-                document = json.loads(await response.read())
+                document = _object(await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             self._counted(verb, 0)
             raise errors.Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
-        assert isinstance(document, dict)  # noqa: S101 the API server's own answer to a single object
+        except ValueError as error:
+            raise errors.Unavailable(f"{method} {path}: the answer can't be read: {error}") from error
         return document
 
     async def _check(self, verb: str, response: aiohttp.ClientResponse) -> None:
@@ -224,6 +235,14 @@ class ApiClient:
         query = f"?{urllib.parse.urlencode(params)}" if params else ""
         url = yarl.URL(f"{self._current.server.rstrip('/')}{path}{query}", encoded=True)  # a sixth of a call goes into encoding
         return self._session, url, self._current.as_http_headers()
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """Return the JSON object in ``text``; a ValueError if there is another thing, such as a proxy's page."""
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    return document
 
 
 def _seconds(text: str) -> float:

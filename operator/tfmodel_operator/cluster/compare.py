@@ -11,6 +11,8 @@ from typing import Any
 
 QUANTITIES = frozenset({"limits", "requests", "sizeLimit"})
 """Fields that hold quantities: the API server stores `1000m` as `1`, and `1024Mi` as `1Gi`."""
+ATOMIC = frozenset({"selector", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector"})
+"""Maps that are one value: with another entry beside ours a Service selects no pod at all, and a policy guards none."""
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)([a-zA-Z]*|[eE][+-]?[0-9]+)")
 _SUFFIXES = {"": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18, "m": -3, "u": -6, "n": -9}
 _BINARY_SUFFIXES = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
@@ -28,12 +30,22 @@ def holds(live: Any, desired: Any, *, quantities: bool = False) -> bool:
     if isinstance(desired, Mapping):
         if not isinstance(live, Mapping):
             return live is None and not desired
-        return all(holds(live.get(key), value, quantities=quantities or key in QUANTITIES) for key, value in desired.items())
+        return all(
+            _is_all(live.get(key), value)
+            if key in ATOMIC
+            else holds(live.get(key), value, quantities=quantities or key in QUANTITIES)
+            for key, value in desired.items()
+        )
     if isinstance(desired, list):
         if not isinstance(live, list):
             return live is None and not desired
         return _list_holds(live, desired)
     return bool(live == desired) or (live is None and not desired) or (quantities and quantity(live) == quantity(desired))
+
+
+def _is_all(live: Any, desired: Any) -> bool:
+    """Tell whether ``live`` has what ``desired`` says, and nothing beside it."""
+    return holds(live, desired) and holds(desired or {}, live or {})
 
 
 def _list_holds(live: list[Any], desired: list[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Posts Events about TFModels: best effort, in the background, never in the way of a pass."""
+"""Posts Events about TFModels and TFModelServers: best effort, in the background, never in the way of a pass."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tfmodel_operator.api import kinds
 from tfmodel_operator.cluster import compare, errors
 from tfmodel_operator.cluster.client import ApiClient
 
-NOTE_CHARACTERS = 1024
-"""The API server refuses longer ones."""
+NOTE_BYTES = 1024
+"""The API server refuses longer ones, and counts bytes."""
 WAITING = 1000
 """More Events than these aren't kept: the conditions say the same."""
 
@@ -70,7 +70,7 @@ def event(regarding: Mapping[str, Any], kind: str, reason: str, note: str, repor
         "reportingInstance": reporter[:128],
         "action": "Reconcile",
         "reason": reason,
-        "regarding": {"apiVersion": kinds.MODEL.api_version, "kind": kinds.MODEL.name, **about},
-        "note": note[:NOTE_CHARACTERS],
+        "regarding": {"apiVersion": kinds.MODEL.api_version, "kind": regarding["kind"], **about},
+        "note": note.encode(errors="replace")[:NOTE_BYTES].decode(errors="ignore"),
         "type": kind,
     }

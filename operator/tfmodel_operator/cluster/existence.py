@@ -1,4 +1,4 @@
-"""Whether a TFModel is still there, when something takes its children away."""
+"""Whether a TFModel or TFModelServer is still there, when something takes its children away."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ async def exists(body: Body, client: ApiClient, store: Store) -> bool:
 
     A deletion that fell into a gap of the watch is never told; children of such a ghost would be collected and made for ever.
     """
-    metadata = body["metadata"]
+    metadata, kind = body["metadata"], kinds.BY_NAME[body["kind"]]
     try:
-        found = await client.get(kinds.MODEL, metadata["namespace"], metadata["name"])
+        found = await client.get(kind, metadata["namespace"], metadata["name"])
     except errors.NotFound:
-        store.remove(kinds.MODEL.name, body)
+        store.remove(kind.name, body)
         return False
-    if store.model((metadata["namespace"], metadata["name"])) is not None:  # else the watch has told of it meanwhile
-        store.upsert(kinds.MODEL.name, found)
+    if store.find(body) is not None:  # else the watch has told of it meanwhile
+        store.upsert(kind.name, found)
     return bool(found["metadata"]["uid"] == metadata["uid"]) and "deletionTimestamp" not in found["metadata"]

@@ -31,10 +31,15 @@ class Reflector:
     Args:
         recovered: Called when the API server answers again after it didn't.
         inactivity_seconds: A watch that tells nothing for so long, no bookmark either, is taken for dead.
+
+    Attributes:
+        synced: All of them are known.
+        refused: Why the namespace is kept from us; ``""``: it isn't. What is known of it then is as it was.
+        answered: Either is so, or has been.
     """
 
     WATCH_SECONDS = (300, 600)
-    RETRY_SECONDS = (0.5, 10.0)
+    RETRY_SECONDS = (0.5, 5.0)
 
     def __init__(
         self,
@@ -47,11 +52,12 @@ class Reflector:
         inactivity_seconds: float = 75.0,
     ) -> None:
         self.kind = kind
-        self.synced = asyncio.Event()
+        self.synced, self.answered = asyncio.Event(), asyncio.Event()
+        self.refused = ""
         self.last_event = time.monotonic()
         self._client = client
         self._feed = feed
-        self._namespace = namespace
+        self.namespace = namespace
         self._recovered = recovered
         self._inactivity = inactivity_seconds
         self._version = "0"
@@ -75,28 +81,33 @@ class Reflector:
                 continue  # an API server to which nothing ever happened sends no bookmarks either
             except errors.ApiError as error:
                 listed = listed and isinstance(error, errors.Unavailable)  # else the way on from the last event is lost
+                if error.status == 403 and self.namespace is not None:  # it is gone, or its Role is: the others go on
+                    self.refused = str(error)
+                    self.answered.set()
                 await self._pause(error)
 
     async def _list(self) -> None:
         seen: set[str] = set()
         version = "0"
-        async for page in self._client.list(self.kind, self._namespace, labels.SERVER):
+        async for page in self._client.list(self.kind, self.namespace, labels.SERVER):
             for body in page.items:
                 seen.add(body["metadata"]["uid"])
                 self._feed.upsert(self.kind, body)
             version = page.resource_version
         if int(version) < int(self._version):
             raise HistoryRewritten(f"{self.kind.plural} are listed at version {version} after {self._version}")
-        self._feed.replace(self.kind, self._namespace, seen, version)
+        self._feed.replace(self.kind, self.namespace, seen, version)
         self._heard(version)
+        self.refused = ""
         self.synced.set()
+        self.answered.set()
 
     async def _watch(self) -> None:
         began, events = time.monotonic(), 0
         seconds = random.randint(*self.WATCH_SECONDS)  # noqa: S311 nothing secret
         async for what, body in self._client.watch(
             self.kind,
-            self._namespace,
+            self.namespace,
             labels.SERVER,
             self._version,
             seconds=seconds,
@@ -127,4 +138,4 @@ class Reflector:
         await asyncio.sleep(next(self._delays))
 
     def _fields(self) -> dict[str, str]:
-        return {"resource": self.kind.plural, "namespace": self._namespace or "(all)"}
+        return {"resource": self.kind.plural, "namespace": self.namespace or "(all)"}

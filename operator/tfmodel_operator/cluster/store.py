@@ -11,9 +11,12 @@ from typing import Any
 
 from tfmodel_operator.api import kinds, labels
 from tfmodel_operator.api.kinds import Key
+from tfmodel_operator.cluster import pointing
 from tfmodel_operator.cluster.trim import interned, trimmed
 
 Body = dict[str, Any]
+
+_WRITTEN = frozenset(kind.name for kind in kinds.WRITTEN)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,17 +47,17 @@ class Children:
 
 
 class Server:
-    """One server and its TFModel, as far as they exist.
+    """One server and its TFModel or TFModelServer, as far as they exist.
 
     Args:
         edition: Changes with everything a plan or its application may depend on: not with status, not with pods.
         absent_since: Monotonic seconds of the last moment at which a child that does not exist now may have existed.
     """
 
-    __slots__ = ("absent_since", "children", "edition", "model")
+    __slots__ = ("absent_since", "children", "edition", "owner")
 
     def __init__(self) -> None:
-        self.model: Body | None = None
+        self.owner: Body | None = None
         self.children: dict[tuple[str, str], Body] = {}
         self.edition = 0
         self.absent_since = 0.0
@@ -68,6 +71,7 @@ class Store:
         self._servers: dict[Key, Server] = {}
         self._editions = itertools.count(1)
         self._told: dict[tuple[str, str | None], int] = {}
+        self._pointing = pointing.Pointing()
 
     def upsert(self, kind: str, body: Mapping[str, Any], *, ours: bool = False) -> list[Key]:
         """Take in an object as it is now; return the keys to look at: none if it is nobody's, or nothing is new.
@@ -86,8 +90,8 @@ class Store:
             return []
         if not ours:
             self._note(kind, body["metadata"]["namespace"], version(body))
-        key, before = key_of(kind, body), None if stored is None else key_of(kind, stored)
-        touched = [self._drop(name)] if before not in (None, key) else []  # its label names another server now
+        key, former = key_of(kind, body), None if stored is None else key_of(kind, stored)
+        touched = self._drop(name) if former not in (None, key) else []  # its label names another server now
         if key is None:
             return touched
         kept = trimmed(kind, body)
@@ -96,14 +100,15 @@ class Store:
         self._put(kind, key, kept)
         if kind != kinds.POD.name and changed - {"status"}:
             self._servers[key].edition = next(self._editions)
-        return [*touched, key] if changed else touched
+        concerned = self._pointing.changed(name, stored, kept, status_alone=not changed - {"status"})
+        return [*touched, key, *concerned] if changed else touched
 
     def remove(self, kind: str, body: Mapping[str, Any]) -> list[Key]:
         """Forget an object; return the keys to look at: none if a newer one of its name is stored, or none at all."""
         self._note(kind, body["metadata"]["namespace"], version(body))
         name = _name(kind, body)
         stored = self._objects.get(name)
-        return [self._drop(name)] if stored is not None and version(stored) <= version(body) else []
+        return self._drop(name) if stored is not None and version(stored) <= version(body) else []
 
     def replace(self, kind: str, namespace: str | None, seen: Collection[str], resource_version: str) -> list[Key]:
         """Forget what a list no longer has; return the keys to look at.
@@ -120,7 +125,7 @@ class Store:
             if name[0] == kind and namespace in (None, name[1])
             if body["metadata"]["uid"] not in seen and version(body) <= int(resource_version)
         ]
-        return list(dict.fromkeys(self._drop(name) for name in gone))
+        return list(dict.fromkeys(key for name in gone for key in self._drop(name)))
 
     def find(self, manifest: Mapping[str, Any]) -> Body | None:
         """Return the existing object that ``manifest`` describes, whichever server its label names; None: none is known."""
@@ -130,18 +135,37 @@ class Store:
         """Return the TFModel called ``key``, or None."""
         return self._objects.get((kinds.MODEL.name, *key))
 
+    def owner(self, key: Key) -> Body | None:
+        """Return the TFModel or TFModelServer called ``key``, or None."""
+        server = self._servers.get(key)
+        return server.owner if server is not None else None
+
+    def shared_servers(self, namespace: str) -> list[Body]:
+        """Return the TFModelServers of a namespace, by name."""
+        keys = sorted(key for key in self._servers if key[0] == namespace and labels.is_shared(key[1]))
+        return [owner for key in keys if (owner := self._servers[key].owner) is not None]
+
+    def selecting(self, namespace: str) -> list[Key]:
+        """Return the TFModels of a namespace that choose among shared servers."""
+        found = ((key, self.model(key)) for key in self._servers if key[0] == namespace and not labels.is_shared(key[1]))
+        return [key for key, body in found if pointing.at(body, "spec", "serverSelector") is not None]
+
+    def pointing(self, key: Key) -> list[Key]:
+        """Return the TFModels that ask to be on a shared server, or whose Service selects its pods, by name."""
+        return self._pointing.models(key)
+
     def models(self) -> list[Key]:
         """Return the keys of all TFModels."""
-        return [key for key, server in self._servers.items() if server.model is not None]
+        return [key for key, server in self._servers.items() if server.owner is not None and not labels.is_shared(key[1])]
 
     def children(self, key: Key) -> Children:
         """Return what exists of the server called ``key``; what is fed later changes it."""
         server = self._servers.get(key)
-        return Children(server.children if server else {}, key[1])
+        return Children(server.children if server else {}, labels.object_name(key[1]))
 
     def edition(self, key: Key) -> int:
         """Return a number that changes with everything a plan or its application may depend on."""
-        return self._servers[key].edition
+        return self._servers[key].edition if key in self._servers else 0
 
     def absent_since(self, key: Key) -> float:
         """Return since when (monotonic seconds) children that do not exist now are known not to."""
@@ -156,31 +180,33 @@ class Store:
         kopf doesn't, but a write of ours never makes a TFModel.
         """
         places = (kind, body["metadata"]["namespace"]), (kind, None)
-        return kind == kinds.MODEL.name or version(body) <= max(self._told.get(place, 0) for place in places)
+        return kind in _WRITTEN or version(body) <= max(self._told.get(place, 0) for place in places)
 
     def _put(self, kind: str, key: Key, body: Body) -> None:
         server = self._servers.get(key) or self._servers.setdefault(key, Server())
-        if kind != kinds.MODEL.name:
+        if kind not in _WRITTEN:
             server.children[kind, body["metadata"]["name"]] = body
             return
-        if server.model is None or server.model["metadata"]["uid"] != body["metadata"]["uid"]:
+        if server.owner is None or server.owner["metadata"]["uid"] != body["metadata"]["uid"]:
             server.absent_since = time.monotonic()
-        server.model = body
+        server.owner = body
 
-    def _drop(self, name: tuple[str, str, str]) -> Key:
+    def _drop(self, name: tuple[str, str, str]) -> list[Key]:
+        """Forget an object; return the key it belongs to, and those of the shared servers it is about."""
         body = self._objects.pop(name)
         key = key_of(name[0], body)
         assert key is not None  # noqa: S101 nothing else gets in
+        concerned = self._pointing.changed(name, body, None)
         server = self._servers[key]
-        if name[0] == kinds.MODEL.name:
-            server.model = None
+        if name[0] in _WRITTEN:
+            server.owner = None
         else:
             del server.children[name[0], name[2]]
         if name[0] != kinds.POD.name:
             server.edition, server.absent_since = next(self._editions), time.monotonic()
-        if server.model is None and not server.children:
+        if server.owner is None and not server.children:
             del self._servers[key]
-        return key
+        return [key, *concerned]
 
 
 def version(body: Mapping[str, Any]) -> int:
@@ -191,8 +217,13 @@ def version(body: Mapping[str, Any]) -> int:
 def key_of(kind: str, body: Mapping[str, Any]) -> Key | None:
     """Return the key an object belongs to, or None: it isn't of ours."""
     metadata = body["metadata"]
-    name = metadata["name"] if kind == kinds.MODEL.name else metadata.get("labels", {}).get(labels.SERVER)
-    return (metadata["namespace"], name) if name else None
+    if kind == kinds.MODEL.name:
+        name = metadata["name"]
+    elif kind == kinds.MODEL_SERVER.name:
+        name = labels.shared(metadata["name"])
+    else:
+        name = metadata.get("labels", {}).get(labels.SERVER)
+    return (metadata["namespace"], name) if name is not None else None
 
 
 def _share(new: Body, old: Body) -> set[str]:

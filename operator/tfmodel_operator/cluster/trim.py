@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tfmodel_operator.api import kinds
+from tfmodel_operator.api import kinds, labels
 
 NOT_METADATA = frozenset({"managedFields", "selfLink", "generateName"})
 NOT_ANNOTATIONS = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision"})
@@ -25,7 +25,7 @@ def trimmed(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
     kept |= {"kind": kind, "apiVersion": kinds.BY_NAME[kind].api_version}  # the items of a list don't carry them
     kept["metadata"] = _metadata(body["metadata"])
     if kind == "Pod":
-        kept["spec"] = {"nodeName": body.get("spec", {}).get("nodeName", "")}
+        kept["spec"] = _pod_spec(kept["metadata"], body.get("spec", {}))
         kept["status"] = _pod_status(body.get("status", {}))
     return kept
 
@@ -43,6 +43,14 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in metadata.items() if key not in NOT_METADATA}
     if annotations := kept.get("annotations"):
         kept["annotations"] = {key: value for key, value in annotations.items() if key not in NOT_ANNOTATIONS}
+    return kept
+
+
+def _pod_spec(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where a pod is, and of a shared server's also which claims it has mounted: they change with its models."""
+    kept: dict[str, Any] = {"nodeName": spec.get("nodeName", "")}
+    if labels.is_shared(metadata.get("labels", {}).get(labels.SERVER, "")):
+        kept["volumes"] = [volume for volume in spec.get("volumes", []) if "persistentVolumeClaim" in volume]
     return kept
 
 

@@ -59,6 +59,7 @@ def _pod(pod: Mapping[str, Any], deployment: Mapping[str, Any] | None, report: a
         agent_started=pods.agent_started(pod),
         agent=report.state,
         agent_message=report.message,
+        claims=pods.claims(pod),
         config=pod["metadata"].get("annotations", {}).get(labels.CONFIG, ""),
         unschedulable=pods.unschedulable(pod),
         crash=pods.crash(pod),

@@ -34,6 +34,11 @@ def agent_started(pod: Mapping[str, Any]) -> bool:
     return any(status["name"] == AGENT_CONTAINER and status.get("started") is True for status in _containers(pod))
 
 
+def claims(pod: Mapping[str, Any]) -> frozenset[str]:
+    """Return the claims that are mounted in a pod of a shared server; of other pods they aren't kept."""
+    return frozenset(volume["persistentVolumeClaim"]["claimName"] for volume in pod.get("spec", {}).get("volumes", ()))
+
+
 def phase(pod: Mapping[str, Any]) -> str:
     """Return how far a pod is that isn't ready, for people."""
     for status in _containers(pod):
@@ -41,6 +46,9 @@ def phase(pod: Mapping[str, Any]) -> str:
             return f"container {status['name']} is in {reason}"
         if not status.get("ready"):
             return f"container {status['name']} is starting"
+    if workload.condition(pod.get("status", {}), "ContainersReady").get("status") == "True":
+        node = pod.get("spec", {}).get("nodeName", "")
+        return f"its containers are ready, so its node may be lost (`kubectl get node {node}`), or a readiness gate is not met"
     return "it is about to be started"
 
 

@@ -10,17 +10,24 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tfmodel_operator.api import labels, spec
+from tfmodel_operator.api import labels, server_spec, spec
 from tfmodel_operator.plan import metadata
 from tfmodel_operator.plan.rollout import config as configs
 from tfmodel_operator.plan.rollout import facts, record
 from tfmodel_serving import agent_config, model_config
 
 MOUNT = "/etc/tfmodel"
+ROOT = "models"
+"""The directory that claims are mounted in."""
 EMPTY = "model_config_list {\n}\n"
 """What model servers boot with: no model can then keep one from starting. A zero-length file would."""
 MONITORING = 'prometheus_config {\n  enable: true\n  path: "/monitoring/prometheus/metrics"\n}\n'
 BOOT = {"boot.config": EMPTY, "monitoring.config": MONITORING}
+
+MAX_RECORDS_BYTES = 150_000
+"""Of the 256 KiB that all annotations of an object may take (kubernetes, apimachinery/pkg/api/validation/objectmeta.go)."""
+SHORTER = ((record.MAX_QUARANTINED, 60), (3, 60), (0, 0))
+"""How much is kept of each model's quarantine where the records take more: entries, and characters of their messages."""
 
 Manifest = Mapping[str, Any]
 
@@ -38,20 +45,23 @@ class Share:
     settings: Mapping[str, agent_config.ModelSettings]
 
 
-def share(model: spec.TFModel, config: configs.Config, *, is_fixed: bool = False) -> Share:
+def share(
+    model: spec.TFModel, config: configs.Config, server: server_spec.Server | None = None, *, is_fixed: bool = False
+) -> Share:
     """Return what ``model`` contributes while its pods should serve ``config``.
 
     Args:
+        server: Where it is served; None: on its own.
         is_fixed: For a ConfigMap for one content alone, which can't come to name a version that failed since.
     """
     entries = configs.models(config, model.model_name, base_path(model))
-    common = dataclasses.replace(settings(model), watched=config.watched, watches_newest=is_fixed)
+    common = dataclasses.replace(settings(model, server or model.server), watched=config.watched, watches_newest=is_fixed)
     promoted = agent_config.Promoted(model.model_name, config.compare_with) if config.compare_with else None
     private = dataclasses.replace(common, compare_with=promoted)
     return Share(entries, {entry.name: private if model_config.is_candidate_name(entry.name) else common for entry in entries})
 
 
-def data(shares: Iterable[Share]) -> dict[str, str]:
+def data(shares: Iterable[Share], readiness: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL) -> dict[str, str]:
     """Return the files.
 
     Raises:
@@ -61,25 +71,44 @@ def data(shares: Iterable[Share]) -> dict[str, str]:
     known = {name: found for one in shares for name, found in one.settings.items()}
     return {
         "models.config": model_config.to_text([entry for one in shares for entry in one.entries]),
-        "agent.json": agent_config.to_json(known),
+        "agent.json": agent_config.to_json(known, readiness),
         **BOOT,
     }
 
 
-def configmap(model: spec.TFModel, files: Mapping[str, str], records: Mapping[str, record.Record]) -> dict[str, Any]:
-    """Return the ConfigMap whose content changes while pods have it mounted, for ``model``'s own server.
+def configmap(
+    host: spec.Host, files: Mapping[str, str], records: Mapping[str, record.Record], annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the ConfigMap whose content changes while pods have it mounted, for the servers of ``host``.
 
     Args:
         records: By model.
+        annotations: Further ones.
     """
-    kept = {name: json.loads(text) for name, found in records.items() if (text := record.to_text(found))}
-    annotations = {labels.ROLLOUTS: json.dumps(kept, sort_keys=True)} if kept else None
+    rollouts = {labels.ROLLOUTS: text} if (text := _records(records)) else {}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata.child(model, metadata.config_name(model), annotations),
+        "metadata": metadata.child(host, metadata.config_name(host), {**rollouts, **(annotations or {})}),
         "data": dict(files),
     }
+
+
+def _records(records: Mapping[str, record.Record]) -> str:
+    """Return the records as one text, shortened if need be: an object with more annotations than the API server takes is refused,
+    and then all models of a server would stand still for what is remembered of some.
+    """
+    text = _text_of(records)
+    for entries, characters in SHORTER:
+        if len(text) <= MAX_RECORDS_BYTES:
+            break
+        text = _text_of({name: record.shortened(found, entries, characters) for name, found in records.items()})
+    return text
+
+
+def _text_of(records: Mapping[str, record.Record]) -> str:
+    kept = {name: json.loads(text) for name, found in records.items() if (text := record.to_text(found))}
+    return json.dumps(kept, sort_keys=True) if kept else ""
 
 
 def fixed(model: spec.TFModel, files: Mapping[str, str]) -> dict[str, Any]:
@@ -141,9 +170,29 @@ def published(content: Content | None, name: str) -> facts.Published | None:
     return facts.Published(config, content.hash, content.fixed)
 
 
-def settings(model: spec.TFModel) -> agent_config.ModelSettings:
-    """Return what the agents must know about ``model`` beside its `model_config_list` entry."""
-    batching = model.server.batching
+def published_source(content: Content | None, name: str) -> spec.Claim | None:
+    """Return where the published files of model ``name`` are; None: nothing is, or nothing of ours."""
+    names = {name, model_config.candidate_name(name)}
+    paths = [entry.base_path for entry in content.entries if entry.name in names] if content is not None else []
+    root, _, rest = paths[0].removeprefix("/").partition("/") if paths else ("", "", "")
+    claim, _, path = rest.partition("/")
+    return spec.Claim(claim, path) if root == ROOT and claim else None
+
+
+def share_of(content: Content, name: str) -> Share:
+    """Return what model ``name`` has in a ConfigMap."""
+    names = {name, model_config.candidate_name(name)}
+    entries = tuple(entry for entry in content.entries if entry.name in names)
+    return Share(entries, {known: found for known, found in content.settings.items() if known in names})
+
+
+def settings(model: spec.TFModel, server: server_spec.Server) -> agent_config.ModelSettings:
+    """Return what the agents must know about ``model`` beside its `model_config_list` entry.
+
+    Args:
+        server: Where it is served.
+    """
+    batching = server.batching
     return agent_config.ModelSettings(
         source=str(model.source),
         warmup_policy=str(model.warmup.policy),
@@ -157,11 +206,11 @@ def content_hash(files: Mapping[str, str]) -> str:
     return agent_config.content_hash(files["models.config"], files["agent.json"])
 
 
-def mount_path(source: spec.Claim) -> str:
-    """Return where the claim is mounted in the pods."""
-    return f"/models/{source.claim_name}"
+def mount_path(claim: str) -> str:
+    """Return where the claim of this name is mounted in the pods."""
+    return f"/{ROOT}/{claim}"
 
 
 def base_path(model: spec.TFModel) -> str:
     """Return the directory with the version directories, as the pods see it."""
-    return f"{mount_path(model.source)}/{model.source.path}".rstrip("/")
+    return f"{mount_path(model.source.claim_name)}/{model.source.path}".rstrip("/")

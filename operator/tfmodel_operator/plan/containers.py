@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from tfmodel_operator.api import labels, server_spec, spec
@@ -17,7 +18,7 @@ SECURITY = {
 }
 
 
-def agent(model: spec.TFModel, image: str, token: str) -> dict[str, Any]:
+def agent(model: spec.Host, image: str, token: str) -> dict[str, Any]:
     """Return the agent as a native sidecar: it is up before the model server starts and until after that has ended."""
     return {
         "name": "agent",
@@ -43,13 +44,13 @@ def agent(model: spec.TFModel, image: str, token: str) -> dict[str, Any]:
         "securityContext": SECURITY,
         "volumeMounts": [
             {"name": "config", "mountPath": configmap.MOUNT, "readOnly": True},
-            {"name": "source", "mountPath": configmap.mount_path(model.source), "readOnly": True},
+            *_sources(model),
             {"name": "view", "mountPath": VIEW},
         ],
     }
 
 
-def model_server(model: spec.TFModel, token: str) -> dict[str, Any]:
+def model_server(model: spec.Host, token: str) -> dict[str, Any]:
     """Return the model server's container."""
     env = environment(model.server)
     return {
@@ -106,10 +107,21 @@ def environment(server: server_spec.Server) -> list[dict[str, Any]]:
     return own + [dict(variable) for variable in server.pod.get("env", ())]
 
 
-def _mounts(model: spec.TFModel) -> list[dict[str, Any]]:
+def volume_name(model: spec.Host, claim: str) -> str:
+    """Return the name of a claim's volume within the pod: names of claims are longer than those of volumes may be."""
+    return "source" if isinstance(model, spec.TFModel) else f"source-{hashlib.sha256(claim.encode()).hexdigest()[:16]}"
+
+
+def _sources(model: spec.Host) -> list[dict[str, Any]]:
+    return [
+        {"name": volume_name(model, claim), "mountPath": configmap.mount_path(claim), "readOnly": True} for claim in model.claims
+    ]
+
+
+def _mounts(model: spec.Host) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [
         {"name": "config", "mountPath": configmap.MOUNT, "readOnly": True},
-        {"name": "source", "mountPath": configmap.mount_path(model.source), "readOnly": True},
+        *_sources(model),
         {"name": "view", "mountPath": VIEW, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 the pod's own
     ]

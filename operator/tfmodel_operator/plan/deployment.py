@@ -13,9 +13,9 @@ Manifest = Mapping[str, Any]
 
 
 def deployment(
-    model: spec.TFModel, used: platform.Platform, template: Mapping[str, Any], strategy: Mapping[str, Any], count: int | None
+    model: spec.Host, used: platform.Platform, template: Mapping[str, Any], strategy: Mapping[str, Any], count: int | None
 ) -> dict[str, Any]:
-    """Return the complete Deployment serving ``model``.
+    """Return the complete Deployment of ``model``'s servers.
 
     Args:
         used: The platform that ``template`` was made with.
@@ -29,7 +29,7 @@ def deployment(
         "metadata": metadata.child(model, name, annotations),
         "spec": {
             **({"replicas": count} if count is not None else {}),
-            "selector": {"matchLabels": labels.selector(name)},
+            "selector": {"matchLabels": labels.selector(model.server_label)},
             "strategy": dict(strategy),
             "revisionHistoryLimit": 3,
             "template": dict(template),
@@ -37,13 +37,13 @@ def deployment(
     }
 
 
-def template(model: spec.TFModel, current: platform.Platform, live: Manifest | None) -> tuple[platform.Platform, dict[str, Any]]:
+def template(model: spec.Host, current: platform.Platform, live: Manifest | None) -> tuple[platform.Platform, dict[str, Any]]:
     """Return the pod template for ``model``, and the platform it follows from."""
     token = drain_token(model, live)
     return platform.choose(lambda candidate: pods.template(model, candidate, token), live, current, upgrade=model.upgrade)
 
 
-def replicas(model: spec.TFModel, live: Manifest | None) -> int | None:
+def replicas(model: spec.Host, live: Manifest | None) -> int | None:
     """Return the number of replicas to set; None leaves it to others, such as an autoscaler, or to the API server's default, 1.
 
     Once set, the field stays ours: letting go of it would make it 1 at once, in the middle of serving.
@@ -54,10 +54,10 @@ def replicas(model: spec.TFModel, live: Manifest | None) -> int | None:
     return int(live["spec"].get("replicas", model.server.replicas)) if ours else None
 
 
-def drain_token(model: spec.TFModel, live: Manifest | None) -> str:
+def drain_token(model: spec.Host, live: Manifest | None) -> str:
     """Return the word by which the agent knows the kubelet: unknown to the network, and stable, so that no pod is replaced.
 
-    It follows from the TFModel's UID; a Deployment that was adopted (``--cascade=orphan``) keeps the one it has.
+    It follows from the owner's UID; a Deployment that was adopted (``--cascade=orphan``) keeps the one it has.
     """
     if live is not None:
         for container in live["spec"]["template"]["spec"].get("initContainers", []):

@@ -8,7 +8,7 @@ from tfmodel_operator.api import labels, spec
 from tfmodel_operator.plan import metadata
 
 
-def budget(model: spec.TFModel) -> dict[str, Any]:
+def budget(model: spec.Host) -> dict[str, Any]:
     """Return the budget: drained nodes take one pod at a time, and pods that don't serve don't hold up a drain.
 
     By maxUnavailable, because a minimum of all replicas would block every drain. It guards nothing of a single
@@ -21,7 +21,8 @@ def budget(model: spec.TFModel) -> dict[str, Any]:
         "metadata": metadata.child(model, name),
         "spec": {
             "maxUnavailable": 1,
-            "selector": {"matchLabels": labels.selector(name)},
+            "minAvailable": None,  # said, because with one that somebody set the API server refuses the whole
+            "selector": {"matchLabels": labels.selector(model.server_label)},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from tfmodel_operator.api import images, labels, server_spec, spec
 from tfmodel_operator.plan import configmap
-from tfmodel_serving import warmup
 
 BOOT = "/etc/tfmodel-boot"
 """Where the files are that belong to the template, not to the ConfigMap."""
@@ -20,7 +19,7 @@ threads cost more than they bring. A load needs about 300 more for a moment: lim
 HEALTH_SERVICE_SINCE = (2, 15)
 
 
-def flags(model: spec.TFModel) -> list[str]:
+def flags(model: spec.Host) -> list[str]:
     """Return the model server's flags for ``model``, in an order that does not change."""
     server = model.server
     return [
@@ -95,12 +94,12 @@ def _compute(server: server_spec.Server) -> dict[str, object]:
     return found
 
 
-def _optional(model: spec.TFModel) -> dict[str, object]:
+def _optional(model: spec.Host) -> dict[str, object]:
     found: dict[str, object] = {}
     version = images.version(model.server.image)
     if version is not None and version >= HEALTH_SERVICE_SINCE:
         found["enable_grpc_healthcheck_service"] = True
-    if model.warmup.policy is warmup.Policy.IGNORE:
+    if not model.uses_warmup:
         found["enable_model_warmup"] = False
     return found
 

@@ -8,12 +8,12 @@ from typing import Any
 from tfmodel_operator.api import labels, spec
 
 
-def server_name(model: spec.TFModel) -> str:
-    """Return the name of the server of ``model``, which is also its Deployment's and its Service's."""
+def server_name(model: spec.Host) -> str:
+    """Return the name of the Deployment of ``model``'s server, and of a dedicated one's Service."""
     return model.name
 
 
-def config_name(model: spec.TFModel) -> str:
+def config_name(model: spec.Host) -> str:
     """Return the name of the ConfigMap of ``model``'s server."""
     return f"{server_name(model)}-models"
 
@@ -28,16 +28,16 @@ def headless_name(model: spec.TFModel) -> str:
     return f"{server_name(model)}-headless"
 
 
-def child(model: spec.TFModel, name: str, annotations: Mapping[str, str] | None = None) -> dict[str, Any]:
+def child(model: spec.Host, name: str, annotations: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the metadata of a child of ``model``; the owner reference makes the cluster delete it with its owner."""
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": model.namespace,
-        "labels": labels.of_server(server_name(model)),
+        "labels": labels.of_server(model.server_label),
         "ownerReferences": [
             {
                 "apiVersion": labels.API_VERSION,
-                "kind": "TFModel",
+                "kind": model.kind,
                 "name": model.name,
                 "uid": model.uid,
                 "controller": True,

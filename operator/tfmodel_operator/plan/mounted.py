@@ -41,3 +41,8 @@ def mounting(template: Mapping[str, Any], name: str, *, fixed: bool) -> dict[str
 def fixed_name(made: Mapping[str, Any]) -> str:
     """Return the ConfigMap for one content alone that ``made``, a template or a pod, has; ``""``: the one that is changed."""
     return str(((made.get("metadata") or {}).get("annotations") or {}).get(labels.CONFIG) or "")
+
+
+def is_going(pod: Mapping[str, Any]) -> bool:
+    """Tell whether a pod is on its way out, or has ended: nothing starts in it any more."""
+    return "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}

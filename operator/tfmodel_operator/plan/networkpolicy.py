@@ -10,7 +10,7 @@ from tfmodel_operator.plan import metadata
 OPERATOR = {"matchLabels": {labels.NAME: "tfmodel-operator"}}
 
 
-def network_policy(model: spec.TFModel, operator_namespace: str) -> dict[str, Any]:
+def network_policy(model: spec.Host, operator_namespace: str) -> dict[str, Any]:
     """Return the policy: the kubelet's probes always pass, and connections within the pod.
 
     Args:
@@ -31,7 +31,7 @@ def network_policy(model: spec.TFModel, operator_namespace: str) -> dict[str, An
         "kind": "NetworkPolicy",
         "metadata": metadata.child(model, name),
         "spec": {
-            "podSelector": {"matchLabels": labels.selector(name)},
+            "podSelector": {"matchLabels": labels.selector(model.server_label)},
             "policyTypes": ["Ingress"],
             "ingress": [clients, operator],
         },

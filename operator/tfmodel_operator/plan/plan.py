@@ -10,7 +10,7 @@ from typing import Any
 from tfmodel_operator.api import facts, labels, server_spec, spec
 from tfmodel_operator.api.server_spec import Switch
 from tfmodel_operator.plan import deployment as deployments
-from tfmodel_operator.plan import disruption, metadata, mounted, networkpolicy, service, update_strategy
+from tfmodel_operator.plan import disruption, metadata, mounted, moves, networkpolicy, service, update_strategy
 from tfmodel_operator.plan import publication as publications
 from tfmodel_operator.plan.platform import Platform, hash_of, mark_of, recorded
 from tfmodel_operator.plan.progress import Live, Progress, observed, progress
@@ -46,13 +46,19 @@ class Plan:
 
 
 def make_plan(
-    model: spec.TFModel, platform: Platform, live: Live, now: datetime.datetime, pods: Sequence[facts.PodFacts] = ()
+    model: spec.TFModel,
+    platform: Platform,
+    live: Live,
+    now: datetime.datetime,
+    pods: Sequence[facts.PodFacts] = (),
+    home: moves.Home | None = None,
 ) -> Plan:
     """Return what should exist for ``model``; equal inputs give equal plans.
 
     Args:
         now: With a time zone. It counts only while pods wait for accelerators, and while a version is on its way in.
         pods: What is known of the server's pods, without those on their way out.
+        home: Where the Service points, if the model is on its way from a shared server.
 
     Raises:
         tfmodel_serving.model_config.InvalidModelConfig: Its config can't be published.
@@ -71,11 +77,11 @@ def make_plan(
     choice = _choice(model, live, found.step, mark_of(template) or "", now)
     count = deployments.replicas(model, live.deployment)
     deployment = deployments.deployment(model, used, template, choice.strategy, count)
-    guarded = model.server.network_policy.policy is Switch.ENABLED
-    policies = (networkpolicy.network_policy(model, platform.namespace),) if guarded else ()
-    budgets = (disruption.budget(model),) if _pods(count, live.deployment) > 1 else ()
+    home = home or moves.Home(model.server_label)
+    client = service.service(model, model.server, home.server, home.moved)
+    others = guards(model, platform, pods_wanted(count, live.deployment))
     return Plan(
-        objects=(*published.objects, service.service(model), service.headless(model), *policies, *budgets, deployment),
+        objects=(*published.objects, client, service.headless(model), *others, deployment),
         deployment=deployment,
         progress=found,
         config_hash=published.hash,
@@ -85,6 +91,13 @@ def make_plan(
         depends_on_pods=choice.depends_on_pods,
         again_in_seconds=_sooner(choice.again_in_seconds, until(found.step, now)),
     )
+
+
+def guards(host: spec.Host, platform: Platform, pods: int) -> tuple[dict[str, Any], ...]:
+    """Return the NetworkPolicy and the PodDisruptionBudget of the servers of ``host``, as far as there are to be any."""
+    guarded = host.server.network_policy.policy is Switch.ENABLED
+    policies = (networkpolicy.network_policy(host, platform.namespace),) if guarded else ()
+    return (*policies, *((disruption.budget(host),) if pods > 1 else ()))
 
 
 def look(model: spec.TFModel, live: Live, pods: Sequence[facts.PodFacts], template_hash: str, now: datetime.datetime) -> Progress:
@@ -107,7 +120,7 @@ def _sooner(one: float | None, other: float | None) -> float | None:
     return min((seconds for seconds in (one, other) if seconds is not None), default=None)
 
 
-def _pods(count: int | None, live: Mapping[str, Any] | None) -> int:
+def pods_wanted(count: int | None, live: Mapping[str, Any] | None) -> int:
     """Return how many pods there are to be, whoever says so."""
     if count is not None:
         return count

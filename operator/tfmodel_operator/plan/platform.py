@@ -49,7 +49,7 @@ def recorded(deployment: Mapping[str, Any] | None) -> Platform | None:
     try:
         found = json.loads(text)
         platform = Platform(str(found["agentImage"]), revision=int(found["revision"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # anybody may have written anything there
         return None
     return platform if platform.agent_image else None
 

@@ -30,13 +30,13 @@ PASSED_ON = (
 """Fields of spec.server.pod that stand in the pod spec as they are."""
 
 
-def template(model: spec.TFModel, platform: Platform, token: str) -> dict[str, Any]:
+def template(model: spec.Host, platform: Platform, token: str) -> dict[str, Any]:
     """Return the pod template; it passes Pod Security *restricted*.
 
     Args:
         token: The word by which the agent knows the kubelet.
     """
-    name, pod = metadata.server_name(model), model.server.pod
+    name, pod = model.server_label, model.server.pod
     annotations = dict(pod.get("annotations", {}))
     if model.server.batching is not None:
         annotations[labels.BATCHING] = batching.to_text(model.server.batching)
@@ -86,10 +86,12 @@ def _scheduling(name: str, server: server_spec.Server) -> dict[str, Any]:
     return {field: value for field, value in found.items() if value}
 
 
-def _volumes(model: spec.TFModel) -> list[dict[str, Any]]:
-    claim = {"claimName": model.source.claim_name, "readOnly": True}
+def _volumes(model: spec.Host) -> list[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [
-        {"name": "source", "persistentVolumeClaim": claim},
+        *(
+            {"name": containers.volume_name(model, claim), "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+            for claim in model.claims
+        ),
         {"name": "config", "configMap": {"name": metadata.config_name(model)}},
         {"name": "view", "emptyDir": {"sizeLimit": "16Mi"}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},

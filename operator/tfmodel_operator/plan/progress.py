@@ -60,13 +60,15 @@ def observed(
         template_hash: Of the template that spec asks for.
         config_name: Of the ConfigMap that is changed while pods have it mounted; it carries the records.
     """
-    there = _mounted(live, config_name)
+    there = mounted_config(live, config_name)
     fixed = str(there["metadata"]["name"]) if there and there.get("immutable") else ""
+    content = configmap.read(there)
+    source = configmap.published_source(content, model.model_name) or model.source
     return rollout_facts.Facts(
-        published=configmap.published(configmap.read(there), model.model_name),
+        published=configmap.published(content, model.model_name),
         record=configmap.record_of(find(live, config_name), model.model_name),
-        server=_server(live.deployment, pods, template_hash),
-        pods=tuple(_pod(pod, fixed) for pod in pods),
+        server=_server(live.deployment, pods, f"{template_hash} {model.source}", source),
+        pods=tuple(pod(one, fixed) for one in pods),
     )
 
 
@@ -97,26 +99,39 @@ def find(live: Live, name: str) -> Mapping[str, Any] | None:
     return next((found for found in live.configmaps if found["metadata"]["name"] == name), None)
 
 
-def _mounted(live: Live, config_name: str) -> Mapping[str, Any] | None:
+def mounted_config(live: Live, config_name: str) -> Mapping[str, Any] | None:
     """Return the ConfigMap that pods start with now."""
     name = mounted.config_name(live.deployment["spec"]["template"]) if live.deployment else ""
     return find(live, name or config_name)
 
 
 def _server(
-    deployment: Mapping[str, Any] | None, pods: Sequence[facts.PodFacts], template_hash: str
+    deployment: Mapping[str, Any] | None, pods: Sequence[facts.PodFacts], wanted: str, source: spec.Claim
 ) -> rollout_facts.Server | None:
+    """Return the live Deployment; where the files are counts as a part of its template: pods with others are other pods.
+
+    Args:
+        wanted: Names the template that spec asks for.
+        source: Where the published files are.
+    """
     if deployment is None:
         return None
     stuck = next((pod for pod in pods if pod.current and pod.problem), None)
     return rollout_facts.Server(
         replicas=deployment["spec"].get("replicas", server_spec.DEFAULT_REPLICAS),
-        template=platform.hash_of(deployment["spec"]["template"]) or "",
-        desired_template=template_hash,
+        template=f"{platform.hash_of(deployment['spec']['template']) or ''} {source}",
+        desired_template=wanted,
         problem=stuck.problem.message if stuck and stuck.problem else "",
         unschedulable=any(pod.current and pod.unschedulable for pod in pods),
     )
 
 
-def _pod(pod: facts.PodFacts, fixed: str) -> rollout_facts.Pod:
-    return rollout_facts.Pod(pod.name, pod.ready, pod.current, pod.agent, pod.crash, pod.crashed_at, pod.config != fixed)
+def pod(found: facts.PodFacts, fixed: str = "") -> rollout_facts.Pod:
+    """Return a pod as the planner sees it.
+
+    Args:
+        fixed: The ConfigMap for one content alone that pods are to have; ``""``: the one that is changed.
+    """
+    return rollout_facts.Pod(
+        found.name, found.ready, found.current, found.agent, found.crash, found.crashed_at, found.config != fixed
+    )

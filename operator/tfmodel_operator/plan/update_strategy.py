@@ -24,7 +24,7 @@ Manifest = Mapping[str, Any]
 
 SURGE_FIRST: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 REPLACE_FIRST: dict[str, Any] = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
-RECREATE: dict[str, Any] = {"type": "Recreate"}
+RECREATE: dict[str, Any] = {"type": "Recreate", "rollingUpdate": None}  # said, because the API server refuses both
 _FIXED = {
     UpdateStrategy.SURGE_FIRST: SURGE_FIRST,
     UpdateStrategy.REPLACE_FIRST: REPLACE_FIRST,
@@ -62,7 +62,7 @@ def choose(
         return Choice(_FIXED[server.update_strategy], depends_on_pods=False)
     if server.accelerator is None:
         return Choice(SURGE_FIRST, depends_on_pods=False)
-    if live is None or all(platform.mark_of(pod) == mark for pod in pods):
+    if live is None or not _rolling(pods, mark):
         return Choice(SURGE_FIRST)
     if live["spec"].get("strategy") == REPLACE_FIRST:
         return Choice(REPLACE_FIRST)  # what is under way is finished that way
@@ -72,6 +72,12 @@ def choose(
     if waiting < PATIENCE_SECONDS:
         return Choice(SURGE_FIRST, again_in_seconds=PATIENCE_SECONDS - waiting)
     return Choice(REPLACE_FIRST)
+
+
+def _rolling(pods: Sequence[Manifest], mark: str) -> bool:
+    """Tell whether pods are being replaced: for a template of ours, or for what others add to it (`kubectl rollout restart`)."""
+    of_others = any(platform.mark_of(pod) != mark for pod in pods)
+    return of_others or len({pod["metadata"].get("labels", {}).get("pod-template-hash") for pod in pods}) > 1
 
 
 def waiting_seconds(
@@ -84,6 +90,6 @@ def waiting_seconds(
         if platform.mark_of(pod) == mark and "deletionTimestamp" not in pod["metadata"]
         for condition in pod.get("status", {}).get("conditions") or ()
         if condition["type"] == "PodScheduled" and condition["status"] == "False" and condition.get("reason") == "Unschedulable"
-        if f"Insufficient {accelerator.resource}" in condition.get("message", "")
+        if f"Insufficient {accelerator.resource}" in condition.get("message", "") and condition.get("lastTransitionTime")
     ]
     return (now - min(since)).total_seconds() if since else None

@@ -56,7 +56,7 @@ def _ready_changed(was: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mappi
         return bool(before.get("status") != after["status"])
     final, another = Type.STALLED in now and Type.STALLED not in was, bool(after["reason"] != before.get("reason"))
     if after["reason"] == Reason.WAITING_FOR_APPROVAL:
-        return another
+        return bool(another)
     return _severity(after["reason"]) in _TROUBLE and (another or final)
 
 

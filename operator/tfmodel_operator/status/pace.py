@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,14 @@ MOVING_SECONDS = 10.0
 """What moves tells us so itself, by watches and by agents; looks are the belt to these braces."""
 STALLED_SECONDS = 10.0
 """The mend may be something no watch of ours tells of, such as a stranger's Service that is deleted."""
+PATIENT_SECONDS = 120.0
+"""What has been refused for long is tried again so often: each try is a dry run and a list per kind, and many may be refused."""
 STEADY_SECONDS = 600.0
 """After so long everything is compared anew, whatever is remembered."""
 NEWS_SECONDS = 1.0
 """Between two writes of one status that says something new, unless Ready changes: a rollout has dozens of moments."""
+JOINING_SECONDS = 2.5
+"""In that time a model that joins a shared server mostly becomes AVAILABLE: one status says all, the server counts it once."""
 NARRATION_SECONDS = 5.0
 """The same where only words and numbers are others."""
 
@@ -41,6 +46,20 @@ def _gist(status: Status) -> tuple[Any, ...]:
 
 def _is_stalled(status: Status) -> bool:
     return any(c["type"] == conditions.Type.STALLED for c in status.get("conditions", []))
+
+
+def refused_seconds(status: Status, now: datetime.datetime) -> float:
+    """Return after how many seconds what the API server refuses is tried again: the longer it has been so, the more.
+
+    Args:
+        status: As stored.
+        now: With a time zone.
+    """
+    stalled = next((c for c in status.get("conditions", []) if c["type"] == conditions.Type.STALLED), None)
+    if stalled is None:
+        return STALLED_SECONDS
+    since = now - datetime.datetime.fromisoformat(stalled["lastTransitionTime"])
+    return min(PATIENT_SECONDS, max(STALLED_SECONDS, since.total_seconds() / 5))
 
 
 def next_look(status: Status) -> float:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from tfmodel_operator.api.conditions import Finding, Reason
-from tfmodel_operator.api.facts import Facts
+from tfmodel_operator.api.facts import Facts, ServerFacts
 
 
-def config_valid(seen: Facts) -> Finding | None:
+def config_valid(seen: ServerFacts) -> Finding | None:
     """The objects that follow from spec are accepted by the API server."""
     return seen.config_problem
 
 
-def pods_possible(seen: Facts) -> Finding | None:
+def pods_possible(seen: ServerFacts) -> Finding | None:
     """There are pods, or nothing keeps them from being made."""
     if seen.config_problem is None or seen.pods:
         return None
     return _failing(seen.config_problem.reason, f"there are no pods: {seen.config_problem.message}")
 
 
-def pods_accepted(seen: Facts) -> Finding | None:
+def pods_accepted(seen: ServerFacts) -> Finding | None:
     """The API server lets the Deployment make its pods."""
     return seen.deployment.problem
 
 
-def accelerators_found(seen: Facts) -> Finding | None:
+def accelerators_found(seen: ServerFacts) -> Finding | None:
     """No pod waits for an accelerator that isn't free."""
     found = _problem(seen, Reason.WAITING_FOR_ACCELERATOR)
     if found is None:
@@ -37,22 +37,22 @@ def accelerators_found(seen: Facts) -> Finding | None:
     return _failing(found.reason, f"{found.message}: {fix}")
 
 
-def source_mounted(seen: Facts) -> Finding | None:
+def source_mounted(seen: ServerFacts) -> Finding | None:
     """No pod waits for the claim."""
     return _problem(seen, Reason.SOURCE_UNAVAILABLE)
 
 
-def images_pulled(seen: Facts) -> Finding | None:
+def images_pulled(seen: ServerFacts) -> Finding | None:
     """No pod waits for an image it can't get."""
     return _problem(seen, Reason.IMAGE_PULL_FAILED)
 
 
-def containers_run(seen: Facts) -> Finding | None:
+def containers_run(seen: ServerFacts) -> Finding | None:
     """No container crashes again and again."""
     return _problem(seen, Reason.CRASH_LOOP_BACK_OFF)
 
 
-def template_running(seen: Facts) -> Finding | None:
+def template_running(seen: ServerFacts) -> Finding | None:
     """The Deployment's controller has seen the template that was applied, and no pod of another one is left."""
     made = seen.deployment
     if made.paused:
@@ -65,7 +65,7 @@ def template_running(seen: Facts) -> Finding | None:
     return None
 
 
-def pods_exist(seen: Facts) -> Finding | None:
+def pods_exist(seen: ServerFacts) -> Finding | None:
     """The Deployment has the pods it should have: so say the pods, and so says its controller."""
     if other := _problem(seen, Reason.WAITING_FOR_PODS):
         return other
@@ -77,7 +77,7 @@ def pods_exist(seen: Facts) -> Finding | None:
     return None
 
 
-def pods_ready(seen: Facts) -> Finding | None:
+def pods_ready(seen: ServerFacts) -> Finding | None:
     """The kubelet calls every pod ready, and the Deployment's controller knows it."""
     for pod in seen.pods:
         if not pod.ready:
@@ -88,7 +88,7 @@ def pods_ready(seen: Facts) -> Finding | None:
     return None
 
 
-def agents_answer(seen: Facts) -> Finding | None:
+def agents_answer(seen: ServerFacts) -> Finding | None:
     """Every pod's agent answers."""
     for pod in seen.pods:
         if pod.agent is None and not (pod.agent_started or pod.ready):
@@ -99,19 +99,53 @@ def agents_answer(seen: Facts) -> Finding | None:
     return None
 
 
-def config_read(seen: Facts) -> Finding | None:
-    """Every agent that answers uses the published config, and speaks of the model in it."""
+def config_taken(seen: ServerFacts) -> Finding | None:
+    """Every agent that answers uses the published config."""
     for pod, agent in seen.reports:
         if agent.config_message:
             return _failing(Reason.WAITING_FOR_PODS, f"pod {pod}: {agent.config_message}")
         if agent.config_hash != seen.config_hash:
             return _failing(Reason.WAITING_FOR_PODS, f"pod {pod} has not got the new config yet")
-        if seen.rollout.serves and agent.model(seen.model.model_name) is None:
-            return _failing(Reason.WAITING_FOR_PODS, f"pod {pod} says nothing of model {seen.model.model_name} yet")
     return None
 
 
-def servers_sound(seen: Facts) -> Finding | None:
+def config_read(seen: Facts) -> Finding | None:
+    """Every agent that answers uses the published config, and speaks of the model in it."""
+    if found := config_taken(seen):
+        return found
+    for pod, agent in seen.reports:
+        if seen.rollout.serves and agent.model(seen.model.model_name) is None:
+            why = f": its report is too long to have it ({agent.left_out})" if agent.left_out else " yet"
+            return _failing(Reason.WAITING_FOR_PODS, f"pod {pod} says nothing of model {seen.model.model_name}{why}")
+    return None
+
+
+def claim_mounted(seen: Facts) -> Finding | None:
+    """The pods of the shared server have the model's claim mounted."""
+    claim = seen.model.source.claim_name
+    lacking = [pod.name for pod in seen.pods if claim not in pod.claims]
+    if not lacking:
+        return None
+    message = (
+        f"{_pods(lacking)} without PersistentVolumeClaim {claim}: the server's pods are being replaced by ones that have it, as "
+        "its updateStrategy says, and the other models go on serving"
+    )
+    return _failing(Reason.ROLLING_OUT, message)
+
+
+def any_pod(seen: ServerFacts) -> Finding | None:
+    """The shared server has pods."""
+    return None if seen.pods else _failing(Reason.WAITING_FOR_PODS, "the server has no pods")
+
+
+def any_pod_ready(seen: ServerFacts) -> Finding | None:
+    """One of the shared server's pods serves; others may be starting."""
+    if any(pod.ready for pod in seen.pods):
+        return None
+    return any_pod(seen) or pods_ready(seen)
+
+
+def servers_sound(seen: ServerFacts) -> Finding | None:
     """No model server waits for its restart."""
     for pod, agent in seen.reports:
         if agent.suspect:
@@ -119,7 +153,7 @@ def servers_sound(seen: Facts) -> Finding | None:
     return None
 
 
-def servers_answer(seen: Facts) -> Finding | None:
+def servers_answer(seen: ServerFacts) -> Finding | None:
     """Every model server answers its agent."""
     for pod, agent in seen.reports:
         if agent.server_message:
@@ -127,7 +161,7 @@ def servers_answer(seen: Facts) -> Finding | None:
     return None
 
 
-def agents_settled(seen: Facts) -> Finding | None:
+def agents_settled(seen: ServerFacts) -> Finding | None:
     """No agent has anything left to do."""
     for pod, agent in seen.reports:
         if not agent.settled:
@@ -135,7 +169,7 @@ def agents_settled(seen: Facts) -> Finding | None:
     return None
 
 
-def _problem(seen: Facts, reason: Reason) -> Finding | None:
+def _problem(seen: ServerFacts, reason: Reason) -> Finding | None:
     """Return the first pod's problem of this kind; those of the applied template come first."""
     found = [pod for pod in seen.pods if pod.problem and pod.problem.reason is reason]
     for pod in sorted(found, key=lambda pod: not pod.current):
@@ -145,7 +179,7 @@ def _problem(seen: Facts, reason: Reason) -> Finding | None:
     return None
 
 
-def _starting(seen: Facts) -> str:
+def _starting(seen: ServerFacts) -> str:
     new = [pod for pod in seen.pods if pod.current]
     for pod in new:
         if not pod.ready:

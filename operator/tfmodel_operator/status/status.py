@@ -9,6 +9,10 @@ from tfmodel_operator.api import conditions, labels
 from tfmodel_operator.api.conditions import Finding, Reason, Type
 from tfmodel_operator.api.facts import Facts, PodFacts
 from tfmodel_operator.status import checks, versions
+from tfmodel_serving import state
+
+WORDS_CHARACTERS = 512
+"""As many as the schema of status allows: a Deployment may have a longer image, or many devices with long names."""
 
 
 def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, Any], now: str) -> dict[str, Any]:
@@ -28,8 +32,8 @@ def status(seen: Facts, before: Mapping[str, Any], endpoints: Mapping[str, Any],
             "replicas": made.replicas,
             "readyReplicas": made.ready,
             "pods": f"{made.ready}/{made.wanted}",
-            "image": made.image,
-            "accelerator": made.accelerator,
+            "image": state.clean(made.image, WORDS_CHARACTERS),
+            "accelerator": state.clean(made.accelerator, WORDS_CHARACTERS),
         },
         "endpoints": dict(endpoints),
         "replicas": made.replicas,
@@ -63,7 +67,7 @@ def invalid(
 
 def findings(seen: Facts) -> dict[Type, Finding]:
     """Return the finding for every condition that is present."""
-    ready, stalled = checks.ready(seen, conditions.as_desired(_ready_message(seen)))
+    ready, stalled = checks.ready(seen, conditions.as_desired(_ready_message(seen)), checks.READY)
     unknown = _unknown(seen, ready)
     verified = unknown or conditions.as_desired("every wanted version is complete")
     loaded = unknown or conditions.as_desired("every wanted version is AVAILABLE")
@@ -97,7 +101,7 @@ def available(pods: Iterable[PodFacts], model_name: str, ready: Finding) -> Find
         ready: Why the TFModel isn't Ready, which is why nothing answers if nothing does.
     """
     in_service = [pod for pod in pods if pod.ready]
-    serving = sum(_serves(pod, model_name) is not None for pod in in_service)
+    serving = sum(serves(pod, model_name) is not None for pod in in_service)
     if serving:
         return conditions.as_desired(f"{serving} ready pod{'s' if serving > 1 else ''} answer{'' if serving > 1 else 's'}")
     if any(pod.agent is None for pod in in_service):
@@ -107,11 +111,11 @@ def available(pods: Iterable[PodFacts], model_name: str, ready: Finding) -> Find
 
 def promoted_version(seen: Facts) -> int | None:
     """Return the version that requests without a version get in every ready pod, or None: pods differ, or there is none."""
-    highest = {_serves(pod, seen.model.model_name) for pod in seen.pods if pod.ready and pod.agent}
+    highest = {serves(pod, seen.model.model_name) for pod in seen.pods if pod.ready and pod.agent}
     return highest.pop() if len(highest) == 1 else None
 
 
-def _serves(pod: PodFacts, model_name: str) -> int | None:
+def serves(pod: PodFacts, model_name: str) -> int | None:
     """Return the version that requests without a version get in one pod, or None."""
     model = pod.agent.model(model_name) if pod.agent else None
     return versions.highest_available(model) if model else None

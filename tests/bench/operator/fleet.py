@@ -214,7 +214,11 @@ def agent_state(uid: str, config_hash: str, models: Sequence[model_config.Model]
         looked_at = {incomplete[model.name]} if model.name in incomplete else set()
         return sorted({*volumes[model.name], *named, *looked_at}, reverse=True)
 
-    said = tuple(state.ModelState(model.name, "", tuple(version(model, number) for number in numbers(model))) for model in models)
+    def told(model: model_config.Model) -> state.ModelState:
+        versions = tuple(version(model, number) for number in numbers(model))
+        return state.ModelState(model.name, "", versions, available=any(each.state == "AVAILABLE" for each in versions))
+
+    said = tuple(told(model) for model in models)
     loading = [f"version {each.version} of {model.name}" for model in said for each in model.versions if each.state == "LOADING"]
     step = f"waiting for {loading[0]} to load" if loading else "all versions wanted are AVAILABLE"
     ready = all(any(each.state == "AVAILABLE" for each in model.versions) for model in said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.bench.operator.api import MERGE, Api, each
@@ -23,10 +23,14 @@ def manifest(number: int) -> dict[str, Any]:
 
 
 class Models:
-    """The TFModels of the benchmark, followed by a watch of its own."""
+    """The TFModels of the benchmark, followed by a watch of its own.
 
-    def __init__(self, api: Api, count: int) -> None:
-        self._api, self.count = api, count
+    Args:
+        make: Makes the manifest of a number.
+    """
+
+    def __init__(self, api: Api, count: int, make: Callable[[int], dict[str, Any]] = manifest) -> None:
+        self._api, self.count, self._make = api, count, make
         self._wanted: dict[str, int] = {}  # name: the generation that was asked for
         self._ready: dict[str, int] = {}  # name: the generation that is Ready
         self._late: set[str] = set()
@@ -44,11 +48,12 @@ class Models:
 
     async def apply(self) -> None:
         """Apply them all, as ``kubectl apply --server-side`` would, some at once."""
-        async def one(number: int) -> None:
-            made = await self._api.patch(f"{PATH}/{manifest(number)['metadata']['name']}", manifest(number))
-            self._want(made)
+        await each(range(self.count), self.apply_one)
 
-        await each(range(self.count), one)
+    async def apply_one(self, number: int) -> None:
+        """Apply one of them, or one more."""
+        body = self._make(number)
+        self._want(await self._api.patch(f"{PATH}/{body['metadata']['name']}", body))
 
     async def change(self, spec: Mapping[str, Any]) -> None:
         """Change the spec of all of them."""

@@ -266,12 +266,13 @@ def test_the_journal_says_what_the_next_agent_must_know():
         proven={("a", 1): "m1"},
         serving=frozenset({("a", 1)}),
         served=frozenset({("b", 1)}),
+        labels={"a": {"stable": 1}},
         crashes={("c", 1): crashes.Crash("m3", 4.0, 2, 0, True)},
         is_fed=True,
         was_fed=True,
     )
     found = journal.from_json(journal.to_json(history), 100.0)
-    for field in ("loading", "proven", "serving", "served", "crashes", "is_fed", "was_fed"):
+    for field in ("loading", "proven", "serving", "served", "labels", "crashes", "is_fed", "was_fed"):
         assert getattr(found, field) == getattr(history, field), field
     assert (found.pushed, found.orphaned, found.in_flight_since) == (None, {"a"}, 100.0)
     rebooted = journal.from_json(journal.to_json(history), 1.0)

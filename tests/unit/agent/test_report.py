@@ -8,10 +8,10 @@ import json
 import pytest
 
 from tests.unit.agent.test_steps import FAILED, Trace, seen, wanted
-from tfmodel_agent import body, report, steps
+from tfmodel_agent import body, crashes, report, steps
 from tfmodel_agent.failures import Failure
 from tfmodel_agent.history import History, Seen, Served, ServerVersion, asked_anew
-from tfmodel_serving import problems, state
+from tfmodel_serving import files, problems, state
 from tfmodel_serving.model_config import All, Latest, Specific
 from tfmodel_serving.saved_model import Finding, Verdict
 
@@ -32,11 +32,40 @@ def test_a_served_version_whose_files_are_written_is_what_it_was_with_a_warning(
     assert (version.verdict, version.message, version.warnings) == ("Incomplete", "files are still being written", ())
 
 
+@pytest.mark.parametrize("served", [1, 19, 20, 40])
+def test_the_next_version_is_told_however_many_are_served_or_watched(served):
+    numbers = tuple(range(1, served + 1))
+    one = dataclasses.replace(wanted(verified=[*numbers, *range(100, 150)], policy=Specific(numbers)), watched=frozenset(range(50, 55)))
+    told_of = [version.version for version in told(one, seen(half=dict.fromkeys(numbers, "AVAILABLE"))).versions]
+    assert told_of[:10] == list(range(149, 139, -1))
+    assert set(numbers) <= set(told_of)
+    assert len(told_of) <= max(report.MAX_VERSIONS, served + 5 + report.MIN_OTHERS)
+
+
 def test_a_served_version_whose_files_have_become_bad_is_called_so():
     one = wanted()
     bad = Finding(Verdict.REJECTED, "saved_model.pb can't be parsed", problems.Reason.REJECTED)
     (version,) = told(steps.Wanted(one.model, {2: bad}, {2: "files"}), seen(half={2: "AVAILABLE"})).versions
     assert (version.verdict, version.reason, version.wanted) == ("Rejected", "VersionRejected", True)
+
+
+@pytest.mark.parametrize(
+    ("file", "is_told"),
+    [
+        pytest.param(files.File(10, 5, 77, True), False, id="the same"),
+        pytest.param(files.File(10, 5, 78, True), False, id="another inode number, as FUSE may give it"),
+        pytest.param(files.File(10, 6, 77, True), True, id="written to"),
+        pytest.param(files.File(11, 5, 77, True), True, id="another size"),
+    ],
+)
+def test_a_version_that_serves_other_files_than_are_there_has_no_digest(file, is_told):
+    loaded = crashes.mark({"saved_model.pb": files.File(10, 5, 77, True)})
+    history = History(pushed={}, reachable=True, serving=frozenset({("half", 2)}), proven={("half", 2): loaded})
+    found = Finding(Verdict.VERIFIED, digest="sha256:2")
+    one = steps.Wanted(wanted().model, {2: found}, {2: {"saved_model.pb": file}})
+    (version,) = told(one, seen(half={2: "AVAILABLE"}), history).versions
+    assert version.message.startswith("it serves as it was loaded") == is_told
+    assert (version.digest, version.reason) == ("" if is_told else "sha256:2", "")
 
 
 @pytest.mark.parametrize(

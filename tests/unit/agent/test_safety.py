@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.agent.simulation import CANDIDATE, DEADLY, HANGING, World, base
@@ -103,10 +103,13 @@ def test_a_model_that_serves_goes_on_serving(changes):
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.one_of(CHANGES, DISASTERS), PAUSES), max_size=12))
+@example([(("policy", f"a{CANDIDATE}", All()), 0.0), (("put", "a", 1, True), 0.1), (("restart server", 0.3), 0.0), (("policy", "a", All()), 0.0)])
 def test_what_can_be_reached_is_reached_in_bounded_time(changes):
     for world in play(changes):
         # The longest way: a wrong version is tried with back-off after 10, 30, 120 and 600 s, and then left alone.
         world.run(30)
+        if world.history.crashes:  # what was loading alone when the server was killed waits, once there is something to protect
+            world.run(crashes.PROTECTING_SECONDS[0])
         for name, target in reached(world):
             if not target:
                 continue  # whatever served before goes on, or nothing can

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import threading
 
 import pytest
@@ -50,6 +51,8 @@ def test_a_version_is_verified_by_the_second_look_and_has_its_digest_later(half,
         assert first.findings[1].verdict is Verdict.INCOMPLETE
         (second,) = await known.look([half], {})
         assert second.findings[1].verdict is Verdict.VERIFIED
+        assert list(second.findings[1].signatures) == ["classify_x_to_y", "regress_x_to_y", "serving_default"]
+        assert not any(signature.inputs for signature in second.findings[1].signatures.values()), "megabytes, in bad hands"
         assert known.directory("half", 1) == f"{tmp_path}/half/1"
         assert known.directory("half", 2) is None
         (third,) = await looked(known, [half], lambda wanted: wanted.findings[1].digest)
@@ -84,6 +87,40 @@ def test_watched_versions_have_digests_although_nothing_asks_for_them(half, tmp_
     run(scene)
 
 
+def test_a_version_may_be_a_link_to_another_place_of_its_mount(half, tmp_path):
+    (tmp_path / "half/1").rename(tmp_path / "release")
+    (tmp_path / "half/1").symlink_to("../release")
+
+    async def scene(known):
+        (wanted,) = await looked(known, [half], lambda wanted: wanted.findings[1].digest)
+        assert wanted.verified == {1}
+
+    run(scene)
+
+
+def test_files_the_agent_fails_on_are_no_trouble_of_the_models_beside_them(half, tmp_path, monkeypatch):
+    savedmodels.place("half_plus_three", tmp_path / "other/1")
+    scandir = os.scandir
+
+    def failing(path):
+        if str(path).startswith(half.base_path):
+            raise MemoryError
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+
+    async def scene(known):
+        other = Model("other", str(tmp_path / "other"))
+        (bad, good) = await looked(known, [half, other], lambda _: known.directory("other", 1))
+        (bad, good) = await looked(known, [half, other], lambda _: True)
+        assert good.findings[1].verdict is Verdict.VERIFIED
+        assert "can't be judged, by a fault of the agent: MemoryError()" in bad.source_message
+        monkeypatch.undo()
+        await looked(known, [half, other], lambda found: found.verified == {1})
+
+    run(scene)
+
+
 def test_the_newest_version_has_a_digest_where_that_is_asked_for(half, tmp_path):
     savedmodels.place("half_plus_two", tmp_path / "half/7")
     pinned = dataclasses.replace(half, version_policy=Specific((1,)))
@@ -102,7 +139,7 @@ def test_one_process_at_a_time_makes_a_digest_once(half, tmp_path, monkeypatch):
         nonlocal running
         running += 1
         assert running == 1
-        tasks.append(json.loads(task)["directory"])
+        tasks.append(json.loads(task)["directory"].rpartition("/")[2])
         try:
             return await run_one(task)
         finally:

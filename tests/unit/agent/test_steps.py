@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tfmodel_agent import crashes, looks, steps
+from tfmodel_agent import crashes, journal, looks, steps
 from tfmodel_agent import history as memory
 from tfmodel_agent.history import ServerVersion
 from tfmodel_serving import model_config
@@ -169,6 +169,49 @@ def test_a_label_moves_when_its_version_is_available_and_not_before():
     assert trace.step(two, both, after=1) == "push half: {1, 2} stable=1 -> {2} stable=2"
 
 
+@pytest.mark.parametrize("who", ["agent", "server", "both"])
+def test_a_label_that_cannot_move_stays_whoever_is_restarted(who):
+    trace = Trace()
+    trace.step(wanted(policy=Specific((1,)), verified=[1], labels={"stable": 1}))
+    trace.step(wanted(policy=Specific((1,)), verified=[1], labels={"stable": 1}), seen(half={1: "AVAILABLE"}), after=1)
+    bad = wanted(policy=Specific((1, 2)), verified=[1], labels={"stable": 2})
+    assert trace.step(bad, seen(half={1: "AVAILABLE"}), after=5) == "serving what is wanted"
+    if who != "server":
+        trace.history = journal.from_json(journal.to_json(trace.history), trace.now)
+    if who != "agent":
+        trace.step(bad, memory.Seen(message="gone"), after=1)
+        trace.step(bad, after=1)
+    trace.step(bad, seen(half={1: "AVAILABLE"}), after=1)
+    assert trace.history.pushed == {"half": memory.Served(frozenset({1}), {"stable": 1})}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_suspect"),
+    [("END", True), ("START", False), ("LOADING", False), ("AVAILABLE", False), ("UNLOADING", False)],
+)
+def test_a_reload_behind_one_that_never_ends_makes_a_server_suspect_that_has_nothing_to_lose(state, is_suspect):
+    """Somebody else's reload with a base path that is missing unloads all, and holds the lock for ever."""
+    pushed = {"half": memory.Served(frozenset({1}))}
+    history = memory.History(pushed=pushed, in_flight_since=1000.0, reachable=True)
+    looked, soon, late = seen(half={1: state}), 1000.0 + steps.STUCK_SECONDS, 1001.0 + steps.STUCK_SECONDS
+    assert not steps.next_step([wanted(verified=[1])], looked, history, soon).suspect
+    assert bool(steps.next_step([wanted(verified=[1])], looked, history, late).suspect) == is_suspect
+    elsewhere = dataclasses.replace(history, pushed={**pushed, "other": memory.Served(frozenset({1}))})
+    looked = seen(half={1: state}, other={1: "AVAILABLE"})
+    assert not steps.next_step([wanted(verified=[1])], looked, elsewhere, late).suspect, "what serves goes on"
+
+
+def test_a_version_that_waited_behind_somebody_elses_reload_is_not_to_blame_for_the_restart():
+    trace, half = Trace(), wanted(verified=[1])
+    trace.step(half)
+    trace.history = dataclasses.replace(trace.history, in_flight_since=trace.now)
+    gone = seen(half={1: ServerVersion("END")})
+    trace.step(half, gone, after=steps.STUCK_SECONDS + 1)
+    trace.history = memory.suspected(trace.history, "stuck")
+    trace.step(half, memory.Seen(message="gone"), after=1)
+    assert trace.step(half, after=1) == "push half: - -> {1}"
+
+
 def test_names_are_added_one_at_a_time_to_a_server_that_serves_unless_they_have_loaded_before():
     """A new name holds the reload's lock until it has loaded."""
     trace = Trace(memory.History(pushed={}, reachable=True, proven=dict.fromkeys([("c", 1), ("d", 1)], crashes.mark("files"))))
@@ -307,7 +350,7 @@ def test_nothing_is_sent_while_a_reload_is_in_flight_and_an_overdue_one_makes_th
     history = memory.sent(memory.History(pushed={}, reachable=True), {"half": memory.Served(frozenset({1}))}, 1000.0)
     step = steps.next_step([half, wanted("b", verified=[1])], seen(), history, 1005.0)
     assert (step.push, step.reason) == (None, "waiting for the model server to answer a reload")
-    step = steps.next_step([half], seen(), history, 1000.0 + memory.LOAD_SECONDS + 1)
+    step = steps.next_step([half], seen(half={1: "LOADING"}), history, 1000.0 + memory.LOAD_SECONDS + 1)
     assert step.suspect == "a reload has had no answer for 600 s"
     again = steps.next_step([half], seen(), memory.suspected(history, step.suspect), 1605.0)
     assert again.push is None

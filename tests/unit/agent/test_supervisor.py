@@ -13,12 +13,13 @@ CHILD = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n')
 
 
 @pytest.fixture
-def supervised(tmp_path):
-    """A supervisor of a process that writes its id into a file and sleeps."""
-    note = tmp_path / "pids"
-    program = f"import sys; from tfmodel_agent import supervisor; sys.exit(supervisor.supervise([sys.executable, '-c', {CHILD!r}, {str(note)!r}]))"
+def supervised(tmp_path, request):
+    """A supervisor of a process that writes its id into a file and sleeps; first, it does what the test says."""
+    note, first = tmp_path / "pids", getattr(request, "param", "pass")
+    supervise = f"sys.exit(supervisor.supervise([sys.executable, '-c', {CHILD!r}, {str(note)!r}]))"
+    program = f"import sys; from tfmodel_agent import supervisor; {first}; {supervise}"
     environment = os.environ | {"PYTHONPATH": "operator"}
-    process = subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=Path(__file__).parents[3], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE)
     yield process, note
     process.kill()
     process.wait()
@@ -43,3 +44,13 @@ def test_a_child_that_dies_is_started_again_and_sigterm_ends_both(supervised):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 0
     assert not Path(f"/proc/{second}").exists()
+
+
+@pytest.mark.parametrize("supervised", ["supervisor.FIRST_PAUSE_SECONDS = supervisor.LONGEST_PAUSE_SECONDS = 60"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_while_it_waits_to_start_its_child_again(supervised, number):
+    process, note = supervised
+    os.kill(pids(note, 1)[0], signal.SIGKILL)
+    assert b"started again" in process.stdout.readline()
+    process.send_signal(number)
+    assert process.wait(timeout=10) == 0

@@ -79,6 +79,15 @@ def test_a_missing_base_path_is_a_reason_too(tmp_path, capsys):
     assert (code, json.loads(output)["reason"]) == (2, "SourceUnavailable")
 
 
+def test_a_directory_without_versions_is_no_success(models, capsys):
+    code, output = said(capsys, models / "tmp", "--exit-code")
+    assert (code, output) == (1, "no version found\n")
+    code, output = said(capsys, models / "3", "--exit-code", "--json")
+    document = json.loads(output)
+    assert (code, document["versions"], document["reason"]) == (1, [], "NoVersionFound")
+    assert document["message"] == "no version found: this is a version itself, give the directory above it"
+
+
 def test_it_runs_as_a_module(models):
     command = [sys.executable, "-m", "tfmodel_agent", "verify", str(models), "--json"]
     output = subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(OPERATOR)}).stdout

@@ -34,6 +34,34 @@ def tfmodel(**given: Any) -> spec.TFModel:
     return spec.parse(body(**given))
 
 
+def server_body(name: str = "pool", generation: int = 2, **given: Any) -> dict[str, Any]:
+    """A TFModelServer as the API server returns it, defaults included."""
+    metadata = {"name": name, "namespace": "ml", "uid": f"uid-of-{name}", "generation": generation, "resourceVersion": "7"}
+    made = {"apiVersion": "serving.tfmodel.dev/v1alpha1", "kind": "TFModelServer", "metadata": metadata, "spec": dict(given)}
+    return schema.defaulted(made)
+
+
+def model_server(name: str = "pool", **given: Any) -> spec.ModelServer:
+    return spec.parse_server(server_body(name, **given))
+
+
+def joined_body(
+    name: str, server: str = "pool", *, claim: str = "models", path: str | None = None, created: str = "2026-01-01T00:00:00Z", **given: Any
+) -> dict[str, Any]:
+    """A TFModel on a shared server."""
+    made = body(name, generation=1, **given)
+    made["metadata"] |= {"uid": f"uid-of-{name}", "creationTimestamp": created}
+    made["spec"]["source"] = {"persistentVolumeClaim": {"claimName": claim, "path": name if path is None else path}}
+    del made["spec"]["server"]
+    if "serverSelector" not in given:
+        made["spec"]["serverRef"] = {"name": server}
+    return made
+
+
+def joined_model(name: str, server: str = "pool", **given: Any) -> spec.TFModel:
+    return spec.parse(joined_body(name, server, **given))
+
+
 def version(
     number: int = 1, state: str = "AVAILABLE", verdict: str = "Verified", *, wanted: bool = True, message: str = "", **given: Any
 ) -> VersionState:

@@ -59,6 +59,36 @@ def test_an_answer_that_is_no_status_is_an_error_all_the_same(text):
     run(test)
 
 
+@pytest.mark.parametrize("text", ["<html>down for maintenance</html>", "", "[1]", '{"items": [', "\n"])
+def test_an_answer_that_says_yes_and_is_no_object_is_no_answer(text):
+    async def test():
+        async with api(lambda _: answer()) as client:
+            with pytest.raises(errors.Unavailable, match="can't be read"):
+                await client.get(kinds.DEPLOYMENT, "ml", "half")
+            with pytest.raises(errors.Unavailable, match="can't be read"):
+                await anext(client.watch(kinds.POD, "ml", "", "1", seconds=5, inactivity_seconds=5))
+
+    async def answer():
+        return web.Response(text=f"{text}\n")
+
+    run(test)
+
+
+def test_only_the_very_object_that_was_seen_is_deleted():
+    seen = []
+
+    async def answer(request):
+        seen.append((request.method, request.path, (await request.json())["preconditions"]))
+        return web.json_response({})
+
+    async def test():
+        async with api(answer) as client:
+            await client.delete(kinds.DEPLOYMENT, {"metadata": {**MANIFEST["metadata"], "uid": "u", "resourceVersion": "7"}})
+
+    run(test)
+    assert seen == [("DELETE", "/apis/apps/v1/namespaces/ml/deployments/half", {"uid": "u", "resourceVersion": "7"})]
+
+
 def test_a_dry_run_says_so_and_nothing_else_is_different():
     seen = []
 
@@ -132,6 +162,23 @@ def test_an_api_server_that_asks_for_a_pause_gets_it():
         assert clock() - began > 0.15
         limit.pause(1e9)
         assert limit._free_at - clock() <= RateLimit.PAUSE_SECONDS
+
+    run(test)
+
+
+def test_all_wait_for_as_long_as_an_answer_says():
+    async def test():
+        async with api(lambda _: answer()) as client:
+            clock = asyncio.get_running_loop().time
+            with pytest.raises(errors.Unavailable):
+                await client.get(kinds.POD, "ml", "half")
+            began = clock()
+            with pytest.raises(errors.Unavailable):
+                await client.get(kinds.POD, "ml", "other")
+            assert clock() - began > 0.15
+
+    async def answer():
+        return status(429, **{"Retry-After": "0.2"})
 
     run(test)
 

@@ -55,6 +55,12 @@ def test_every_change_to_what_is_ours_is_seen():
         ({"tolerations": [{"key": "b"}]}, {"tolerations": [{"key": "a"}]}, False),
         ({"ports": [{"port": 1, "protocol": "TCP"}]}, {"ports": [{"port": 1}]}, True),
         ({"spec": "text"}, {"spec": {"a": 1}}, False),
+        ({"selector": {"a": "b"}}, {"selector": {"a": "b"}}, True),
+        ({"selector": {"a": "b", "c": "d"}}, {"selector": {"a": "b"}}, False),
+        ({"podSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c"}]}}, {"podSelector": {"matchLabels": {"a": "b"}}}, False),
+        ({"podSelector": {"matchLabels": {"a": "b"}}}, {"podSelector": {"matchLabels": {"a": "b"}, "matchExpressions": []}}, True),
+        ({"podSelector": {"matchLabels": {"a": "b"}}}, {"podSelector": {}}, False),
+        ({"nodeSelector": {"a": "b"}}, {}, True),
     ],
 )
 def test_values_are_compared_as_the_api_server_stores_them(live, desired, same):

@@ -28,7 +28,7 @@ def fed():
 
 
 def event(fed, what, one):
-    (handler,) = fed[3]._watching._handlers
+    (handler,) = [one for one in fed[3]._watching._handlers if one.selector.any_name == "tfmodels"]
     asyncio.run(handler.fn(event={"type": what, "object": one}, logger=None, body=one))
 
 
@@ -38,11 +38,12 @@ def tfmodel(version="7"):
     return one
 
 
-def test_only_events_of_tfmodels_are_handled_and_never_in_a_thread(fed):
+def test_only_events_of_what_people_write_are_handled_and_never_in_a_thread(fed):
     registry = fed[3]
-    (handler,) = registry._watching._handlers
-    assert (handler.selector.group, handler.selector.version, handler.selector.any_name) == ("serving.tfmodel.dev", "v1alpha1", "tfmodels")
-    assert inspect.iscoroutinefunction(handler.fn)
+    handlers = registry._watching._handlers
+    assert [one.selector.any_name for one in handlers] == ["tfmodels", "tfmodelservers"]
+    assert {(one.selector.group, one.selector.version) for one in handlers} == {("serving.tfmodel.dev", "v1alpha1")}
+    assert all(inspect.iscoroutinefunction(one.fn) for one in handlers)
     writing = (registry._indexing, registry._spawning, registry._changing, registry._webhooks)
     assert [one._handlers for one in writing] == [[], [], [], []]
     assert [one.id for one in registry._activities._handlers] == ["login"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
+from tests.unit.operator.makers import NOW as NOW_TIME
 from tfmodel_operator.status import pace
 
 
@@ -36,3 +39,12 @@ NOW, NEWS, NARRATION = 0.0, pace.NEWS_SECONDS, pace.NARRATION_SECONDS
 def test_patience(before, after, seconds, when_busy):
     assert pace.patience(before, after, busy=False) == seconds
     assert pace.patience(before, after, busy=True) == when_busy
+
+
+@pytest.mark.parametrize(("stalled_for", "seconds"), [(None, 10), (0, 10), (50, 10), (100, 20), (600, 120), (90_000, 120), (-9, 10)])
+def test_what_is_refused_for_long_is_tried_less_often(stalled_for, seconds):
+    conditions = [{"type": "Ready"}]
+    if stalled_for is not None:
+        since = (NOW_TIME - datetime.timedelta(seconds=stalled_for)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        conditions.append({"type": "Stalled", "lastTransitionTime": since})
+    assert pace.refused_seconds({"conditions": conditions}, NOW_TIME) == seconds

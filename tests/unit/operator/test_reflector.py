@@ -200,3 +200,32 @@ def test_an_object_of_any_size_comes_through():
         assert pods.store.children(KEY).pods[0]["status"]["message"] == large
 
     run(test)
+
+
+def test_a_namespace_that_is_refused_is_no_empty_one():
+    async def test():
+        pods = Pods(listing(child("Pod", "half-1", uid="1")), watch(), failing(403), failing(403))
+        async with api(pods) as client:
+            reflector = pods.reflector(client, namespace="ml")
+            async with running(reflector.run()):
+                await until(lambda: reflector.refused)
+                assert pods.names() == ["half-1"], "it may well be there"
+                pods.script[:] = [listing(version=30)]
+                await until(lambda: not reflector.refused)
+                assert pods.names() == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("namespace", ["ml", None])
+def test_a_namespace_that_is_refused_is_waited_for_by_nobody_but_the_whole_cluster_is(namespace):
+    async def test():
+        pods = Pods(failing(403))
+        async with api(pods) as client:
+            reflector = pods.reflector(client, namespace=namespace)
+            async with running(reflector.run()):
+                await until(lambda: len(pods.asked) > 2)
+            assert reflector.answered.is_set() == (namespace is not None) == bool(reflector.refused)
+            assert not reflector.synced.is_set()
+
+    run(test)

@@ -11,39 +11,53 @@ import signal
 import sys
 from pathlib import Path
 
+import aiohttp
+import pytest
 from aiohttp import web
 
 from tests.unit.operator.wire import page, run, serving, status, stream, until
+from tfmodel_operator import run as operators
+from tfmodel_operator import settings
+from tfmodel_operator.api import kinds
+from tfmodel_operator.cluster import errors
 
 # What kopf looks up before it watches; namespaces and CRDs too, whether it needs them or not.
 KINDS = {
-    "/api/v1": ("namespaces", "Namespace"),
-    "/apis/apiextensions.k8s.io/v1": ("customresourcedefinitions", "CustomResourceDefinition"),
-    "/apis/serving.tfmodel.dev/v1alpha1": ("tfmodels", "TFModel"),
+    "/api/v1": {"namespaces": "Namespace"},
+    "/apis/apiextensions.k8s.io/v1": {"customresourcedefinitions": "CustomResourceDefinition"},
+    "/apis/serving.tfmodel.dev/v1alpha1": {"tfmodels": "TFModel", "tfmodelservers": "TFModelServer"},
 }
 GROUPS = [path.split("/")[2:] for path in KINDS if path.startswith("/apis")]
 DISCOVERY = {
     "/api": {"versions": ["v1"]},
     "/apis": {"groups": [{"name": g, "versions": [{"version": v}], "preferredVersion": {"version": v}} for g, v in GROUPS]},
     **{
-        path: {"resources": [{"name": plural, "kind": kind, "singularName": "", "namespaced": True, "verbs": ["list", "watch"]}]}
-        for path, (plural, kind) in KINDS.items()
+        path: {
+            "resources": [
+                {"name": plural, "kind": kind, "singularName": "", "namespaced": True, "verbs": ["list", "watch"]}
+                for plural, kind in found.items()
+            ]
+        }
+        for path, found in KINDS.items()
     },
 }
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 
 
 class Cluster:
-    """An empty cluster; ``watches`` has, by plural, what a watch is told instead of nothing, ``refusals`` codes to answer first."""
+    """An empty cluster; ``watches`` has, by plural, what a watch is told instead of nothing, ``refusals`` codes to answer
+    first, ``away`` those that can't be watched."""
 
     def __init__(self):
-        self.asked, self.leases, self.watches, self.refusals = collections.Counter(), None, {}, {}
+        self.asked, self.leases, self.watches, self.refusals, self.away = collections.Counter(), None, {}, {}, set()
 
     async def __call__(self, request):
         if request.path in DISCOVERY:
             return web.json_response(DISCOVERY[request.path])
         plural = request.path.rsplit("/", 1)[-1] if "leases" not in request.path else "leases"
         self.asked["WATCH" if "watch" in request.query else request.method, plural] += 1
+        if "watch" in request.query and plural in self.away:
+            return status(503)
         if self.refusals.get(plural):
             return status(self.refusals[plural].pop())
         if plural == "leases":
@@ -142,3 +156,58 @@ def test_tfmodels_are_watched_although_their_crd_came_later(tmp_path):
             await until(lambda: cluster.holder and cluster.asked["WATCH", "tfmodels"])
 
     run(test, 60)
+
+
+def test_a_watch_that_kopf_tries_again_and_again_is_not_logged_each_time(tmp_path):
+    async def test():
+        cluster = Cluster()
+        cluster.away.add("tfmodelservers")
+        async with operator(cluster, tmp_path):
+            await until(lambda: cluster.asked["WATCH", "tfmodelservers"] >= 4)
+
+    run(test, 60)
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [one["message"].split(":")[0] for one in told if "attempt" in one["message"]] == ["Request attempt #1 failed; will retry"]
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """Have something done with all parts of an operator that doesn't run."""
+    user = {"clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}], "users": [{"name": "u", "user": {"token": "t"}}]}
+    config = {**user, "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+
+    def do(test):
+        async def with_parts():
+            async with aiohttp.ClientSession() as http:
+                made = operators._Operator(settings.parse(["--agent-image=a:1"]), http)
+                try:
+                    await test(made)
+                finally:
+                    await made.close()
+
+        run(with_parts)
+
+    return do
+
+
+def test_who_does_not_lead_writes_nothing(parts):
+    async def test(made):
+        manifest = {"kind": "ConfigMap", "metadata": {"namespace": "ml", "name": "half-models"}}
+        for write in (made._client.apply(manifest), made._client.merge(manifest, {}), made._client.create(kinds.CONFIG_MAP, manifest)):
+            with pytest.raises(errors.Unavailable, match="nothing is written while it isn't certain that the lease is ours"):
+                await write
+
+    parts(test)
+
+
+def test_what_failed_is_tried_at_once_when_the_api_server_is_back(parts):
+    async def test(made):
+        for _ in range(8):
+            made._queue.retry(("ml", "half"))
+        assert len(made._queue) == 0, "it waits for most of a minute"
+        made._reflectors[0]._recovered()
+        assert len(made._queue) == 1
+
+    parts(test)

@@ -130,6 +130,7 @@ def test_a_pod_with_which_nothing_is_wrong(pod):
         ({}, "about to be started"),
         ({"containerStatuses": [waiting("ContainerCreating")]}, "model-server is in ContainerCreating"),
         ({"initContainerStatuses": [container("agent", ready=True, started=True)], "containerStatuses": [container()]}, "model-server is starting"),
+        ({"containerStatuses": [container(ready=True)], "conditions": [{"type": "ContainersReady", "status": "True"}]}, "its node may be lost"),
     ],
 )
 def test_how_far_a_pod_is(status, says):
@@ -250,3 +251,22 @@ def test_facts_put_it_together():
     assert found.deployment.wanted == 2
     assert found.rollout.labels == {"stable": 1}
     assert [name for name, _ in found.reports] == ["a"]
+
+
+OWNER = {"kind": "ReplicaSet", "name": "half-7d9", "controller": True}
+
+
+@pytest.mark.parametrize(
+    ("owners", "template", "belongs"),
+    [
+        pytest.param([OWNER], "7d9", True, id="of the Deployment's ReplicaSet"),
+        pytest.param([], "7d9", False, id="of nobody: anybody may label a pod"),
+        pytest.param([{**OWNER, "name": "other-7d9"}], "7d9", False, id="of another Deployment"),
+        pytest.param([{**OWNER, "kind": "Job"}], "7d9", False, id="of a Job of that name"),
+        pytest.param([{**OWNER, "controller": False}], "7d9", False, id="of one that doesn't control it"),
+        pytest.param([OWNER], None, False, id="without the ReplicaSet's label"),
+    ],
+)
+def test_whose_pod_it_is(owners, template, belongs):
+    marks = {labels.SERVER: "half", **({"pod-template-hash": template} if template else {})}
+    assert workload.belongs_to({"metadata": {"labels": marks, "ownerReferences": owners}}, "half") is belongs

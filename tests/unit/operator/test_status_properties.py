@@ -93,13 +93,14 @@ def near(draw):
     return seen(*pods, policy=draw(policies), deployment={**counts, **flags, "overdue": overdue}, config_problem=problem)
 
 
+LONG = st.sampled_from(["", "image", "x" * 5000])
 wild = st.builds(
     facts.Facts,
     model=policies.map(lambda policy: tfmodel(versionPolicy=policy)),
     config_hash=st.just("hash"), config_problem=problems,
     deployment=st.builds(
         facts.DeploymentFacts, observed=st.booleans(), wanted=st.integers(0, 3), replicas=st.integers(0, 3), updated=st.integers(0, 3),
-        ready=st.integers(0, 3), problem=problems, overdue=st.just("") | texts, paused=st.booleans(), image=st.just("image"), accelerator=st.just(""),
+        ready=st.integers(0, 3), problem=problems, overdue=st.just("") | texts, paused=st.booleans(), image=LONG, accelerator=LONG,
     ),
     pods=st.lists(wild_pods, max_size=3).map(tuple),
     rollout=st.builds(

@@ -31,12 +31,15 @@ class Models:
 
     def __init__(self, *existing, version=10):
         self.existing, self.version, self.asked, self.failures, self.keys = list(existing), version, [], 0, []
+        self.refused = set()
         self.feed = Feed(Store(), self.keys.append)
 
     async def __call__(self, request):
         if self.failures:
             self.failures -= 1
             return status(503)
+        if request.path.split("/")[-2] in self.refused:
+            return status(403, "tfmodels is forbidden")
         metadata_only = "PartialObjectMetadataList" in request.headers["Accept"]
         self.asked.append("metadata" if metadata_only else "whole")
         parts = ("metadata",) if metadata_only else ("metadata", "spec")
@@ -113,5 +116,58 @@ def test_an_api_server_that_is_away_keeps_nothing_from_being_synced_later():
                 await until(lambda: models.failures == 0)
                 await sweep.synced.wait()
             assert sweep.finished > finished
+
+    run(test)
+
+
+def test_a_namespace_that_is_refused_keeps_none_of_the_others_from_being_synced(monkeypatch):
+    monkeypatch.setattr(Sweep, "REFUSED_SECONDS", 0.02)
+
+    async def test():
+        models = Models(tfmodel("a"))
+        models.refused.add("gone")
+        async with api(models) as client:
+            sweep = Sweep(client, models.feed, ["gone", "ml"])
+            async with running(sweep.run()):
+                models.tell(tfmodel("a"))
+                await sweep.synced.wait()
+                assert sweep.refused == {"gone": "tfmodels is forbidden"}
+                models.refused, models.existing = {"ml"}, []
+                await until(lambda: set(sweep.refused) == {"ml"})
+                assert models.names() == ["a"], "nothing is known of it any more, not that it is gone"
+                models.refused = set()
+                await until(lambda: not sweep.refused)
+                assert models.names() == []
+
+    run(test)
+
+
+def test_where_every_namespace_is_refused_nothing_is_synced():
+    async def test():
+        models = Models()
+        models.refused |= {"one", "two"}
+        async with api(models) as client:
+            sweep = Sweep(client, models.feed, ["one", "two"])
+            finished = sweep.finished
+            async with running(sweep.run()):
+                await until(lambda: sweep.finished > finished)
+            assert not sweep.synced.is_set()
+            assert not sweep.listed.is_set()
+
+    run(test)
+
+
+def test_a_namespace_is_refused_until_what_is_in_it_has_been_told():
+    async def test():
+        models = Models(tfmodel("a"))
+        async with api(models) as client:
+            sweep = Sweep(client, models.feed, ["gone", "ml"])
+            sweep.refused = {"ml": "forbidden"}
+            async with running(sweep.run()):
+                await until(lambda: models.asked == ["metadata"] * 2)
+                await asyncio.sleep(0.03)
+                assert sweep.refused, "a server whose models aren't all known yet would seem to have lost some"
+                await until(lambda: not sweep.refused)
+        assert models.names() == ["a"]
 
     run(test)

@@ -46,7 +46,11 @@ def test_what_this_agent_does_not_understand_is_as_good_as_not_there(fields):
     assert agent_config.from_json(text) == {"a": ModelSettings("s")}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2, "models": {}}', '{"schema": 1, "models": {"a": {"source": 1}}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"schema": 2, "models": {}}', '{"schema": 1, "models": {"a": {"source": 1}}}', "[" * 100_000],
+    ids=["empty", "a list", "no schema", "another schema", "a source that is a number", "nested too deeply"],
+)
 def test_another_file_is_invalid(text):
     with pytest.raises(agent_config.InvalidAgentConfig):
         agent_config.from_json(text)

@@ -96,4 +96,4 @@ def test_as_a_program_it_says_the_same_at_the_lowest_priority(version):
     answer = json.loads(process.communicate(task)[0])
     assert answer["digest"] == digest.digest(listed(version)).value
     process, task = run({"base_path": str(version.base), "directory": "2", "known": {}})
-    assert json.loads(process.communicate(task)[0]) == {"message": "it is not a directory"}
+    assert json.loads(process.communicate(task)[0]) == {"message": "files are still being written"}

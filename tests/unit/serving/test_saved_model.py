@@ -1,7 +1,9 @@
-"""Verdicts on versions, row by row of what a real model server was seen to do with them (tfserving-measured.md, "Files")."""
+"""Verdicts on versions, row by row of what a real model server was seen to do with them."""
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
 import re
 import socket
@@ -282,9 +284,9 @@ def test_a_socket_is_rejected(version, monkeypatch):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("1/secret", "secret is a link that leaves the base path"),
-        ("1/variables/secret", "variables/secret is a link that leaves the base path"),
-        ("1", "it is a link that leaves the base path"),
+        ("1/secret", "secret is a link that leaves {}"),
+        ("1/variables/secret", "variables/secret is a link that leaves {}"),
+        ("1", "it is behind a link that leaves {}"),
     ],
 )
 def test_a_link_out_of_the_base_path_is_rejected_and_never_followed(tmp_path, version, where, message):
@@ -296,7 +298,18 @@ def test_a_link_out_of_the_base_path_is_rejected_and_never_followed(tmp_path, ve
         outside = outside / "saved_model.pb"
     (version.base / where).symlink_to(outside)
     found = version.judged()
-    assert (found.verdict, found.message) == (Verdict.REJECTED, message)
+    assert (found.verdict, found.message) == (Verdict.REJECTED, message.format(version.base))
+    assert version.judged(mount=str(version.base)).message == found.message
+    assert version.judged(mount=str(tmp_path), is_hashed=True).verdict is Verdict.VERIFIED, "the whole volume is the model's"
+
+
+def test_a_base_path_that_is_a_link_out_of_the_mount_is_not_read(tmp_path, version):
+    savedmodels.place("half_plus_two", tmp_path / "outside/1")
+    (tmp_path / "mount").mkdir()
+    (tmp_path / "mount/models").symlink_to("../outside")
+    listed = dataclasses.replace(version, base=tmp_path / "mount/models")
+    assert listed.judged(mount=str(tmp_path / "mount")).message == f"it is behind a link that leaves {tmp_path}/mount"
+    assert listed.judged(mount=str(tmp_path)).verdict is Verdict.VERIFIED
 
 
 def test_links_in_a_circle_end_in_a_reason(version):
@@ -305,7 +318,9 @@ def test_links_in_a_circle_end_in_a_reason(version):
     assert version.judged().message == "variables/loop is a link to a directory above it"
     (version.path / "variables/loop").unlink()
     (version.path / "loop").symlink_to("loop")
-    assert version.judged().verdict is not Verdict.VERIFIED
+    assert version.judged().message == "loop is a link in a circle"
+    (version.base / "2").symlink_to("2")
+    assert saved_model.look_at(str(version.base), "2", None, Settings(), 0.0).finding.message == "it is a link in a circle"
 
 
 def test_a_link_to_nothing_waits_for_what_it_leads_to(version):
@@ -332,6 +347,64 @@ def test_a_file_that_is_needed_and_may_not_be_read_is_rejected_in_the_end(versio
     unreadable(monkeypatch, version.path / SHARD)
     assert version.judged(after=1.0).verdict is Verdict.INCOMPLETE, "tar and rsync set the mode last"
     assert version.judged(after=LATE).message == f"{SHARD} can't be read by user {os.geteuid()}"
+
+
+class Calls:
+    """The calls that may fail on a volume, counted; one of them does."""
+
+    NAMES = ("stat", "lstat", "readlink", "open", "pread", "fstat", "scandir")
+
+    def __init__(self, monkeypatch, failing=None, error=0):
+        self.count, self._failing, self._error = 0, failing, error
+        for name in self.NAMES:
+            monkeypatch.setattr(os, name, self._counted(getattr(os, name)))
+
+    def step(self):
+        self.count += 1
+        if self.count == self._failing:
+            raise OSError(self._error, os.strerror(self._error))
+
+    def _counted(self, call):
+        def counted(*arguments, **keywords):
+            self.step()
+            return call(*arguments, **keywords)
+
+        return counted
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOENT, errno.ELOOP], ids=errno.errorcode.get)
+def test_a_volume_that_fails_at_any_call_ends_in_a_reason(version, error):
+    version.place().warm(savedmodels.predict_record(x=[1.0]))
+
+    def look(failing):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            calls = Calls(monkeypatch, failing, error)
+            try:
+                return calls, version.judged(is_hashed=True)
+            finally:
+                monkeypatch.undo()
+
+    calls, found = look(failing=None)
+    assert found.verdict is Verdict.VERIFIED
+    assert calls.count > 50
+    for failing in range(1, calls.count + 1):
+        _, found = look(failing)
+        assert found.verdict is Verdict.VERIFIED or found.message, f"call {failing}"
+
+
+def test_a_directory_that_may_be_listed_and_not_entered_is_rejected_in_the_end(version, monkeypatch):
+    version.place()
+    real = os.lstat
+
+    def lstat(path, **keywords):
+        if str(path).startswith(f"{version.base}/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, **keywords)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    assert version.judged(after=1.0).verdict is Verdict.INCOMPLETE
+    found = version.judged(after=LATE)
+    assert (found.verdict, found.message) == (Verdict.REJECTED, f"it can't be looked at by user {os.geteuid()}")
 
 
 def test_a_pipe_or_another_file_put_in_place_between_look_and_reading_is_not_read(tmp_path, version):
@@ -361,3 +434,18 @@ def test_a_file_that_changes_while_it_is_read_is_told(version):
     model = version.path / "saved_model.pb"
     with pytest.raises(Unsettled, match="still being written"), files.opened(listing, model.name), model.open("ab") as file:
         file.write(b"x")
+
+
+def test_a_file_that_changes_while_others_are_read_is_told(version, monkeypatch):
+    version.place()
+    shard, pread = version.path / SHARD, os.pread
+
+    def reading(descriptor, length, at):
+        if not shard.read_bytes().endswith(b"more"):
+            with shard.open("ab") as file:
+                file.write(b"more")
+        return pread(descriptor, length, at)
+
+    monkeypatch.setattr(os, "pread", reading)
+    found = version.judged()
+    assert (found.verdict, found.message) == (Verdict.INCOMPLETE, files.WRITTEN)

@@ -1,4 +1,4 @@
-"""Warmup files, row by row of what a real model server was seen to do with them (tfserving-measured.md, "Files")."""
+"""Warmup files, row by row of what a real model server was seen to do with them."""
 
 from __future__ import annotations
 

@@ -166,7 +166,8 @@ class Fleet:
         return max((found.size_bytes for found in self.verdicts(version).values() if found), default=0)
 
     def digests(self, version: int) -> frozenset[str]:
-        return frozenset(found.digest for found in self.verdicts(version).values() if found and found.digest)
+        verdicts = self.verdicts(version).values()
+        return frozenset(found.digest[: state.MESSAGE_CHARACTERS] for found in verdicts if found and found.digest)
 
     def unreadable(self) -> str:
         """Return which pod can't read its source; ``""``: none."""
@@ -179,8 +180,9 @@ class Fleet:
 
 
 def versions(pod: facts.Pod, name: str) -> tuple[state.VersionState, ...]:
+    """Return what a pod says of the versions of a model; of numbers that no version can have, nothing."""
     model = pod.report.model(name) if pod.report else None
-    return model.versions if model else ()
+    return tuple(found for found in model.versions if 1 <= found.version <= model_config.MAX_VERSION) if model else ()
 
 
 def version_state(pod: facts.Pod, name: str, version: int) -> state.VersionState | None:

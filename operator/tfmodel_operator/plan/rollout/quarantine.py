@@ -7,18 +7,33 @@ import dataclasses
 from tfmodel_operator.api import rollout_spec
 from tfmodel_operator.plan.rollout.fleet import Fleet
 from tfmodel_operator.plan.rollout.record import Quarantined, Record, bounded
-from tfmodel_serving import state
+from tfmodel_serving import model_config, state
 
 
-def reviewed(record: Record, fleet: Fleet, retry: str) -> Record:
+def reviewed(record: Record, fleet: Fleet, retry: str, policy: model_config.VersionPolicy) -> Record:
     """Return ``record`` with the quarantine as it is now: without what has ended, and with digests learnt since.
 
     A server that crashes holds nothing: what is held may be why.
     """
     if any(pod.crash for pod in fleet.pods):
         record = released(record)
-    found = (_reviewed(one, fleet, retry) for one in record.quarantine)
-    return dataclasses.replace(record, quarantine=tuple(one for one in found if one))
+    is_full = record.is_full
+    found = (_reviewed(one, fleet, _kept(retry)) for one in record.quarantine)
+    stay = tuple(one for one in found if one and not (is_full and _is_idle(one, fleet, policy)))
+    return dataclasses.replace(record, quarantine=stay)
+
+
+def _is_idle(one: Quarantined, fleet: Fleet, policy: model_config.VersionPolicy) -> bool:
+    """Tell whether an entry keeps nothing out: its files are gone, or others are asked for by their numbers."""
+    if isinstance(policy, model_config.Specific) and one.version not in policy.versions:
+        return True
+    found = fleet.verdicts(one.version).values()
+    return bool(found) and all(said is not None and said.verdict == "Missing" for said in found)
+
+
+def _kept(retry: str) -> str:
+    """Return as much of the user's annotation as the record remembers: more would not be found in it again."""
+    return retry[: state.MESSAGE_CHARACTERS]
 
 
 def added(record: Record, fleet: Fleet, version: int, cause: str, message: str, retry: str, *, held: bool) -> Record:
@@ -29,7 +44,7 @@ def added(record: Record, fleet: Fleet, version: int, cause: str, message: str, 
         cause,
         state.clean(message),
         digest=next(iter(digests)) if len(digests) == 1 else "",
-        retry=retry if rollout_spec.retried_version(retry) == version else "",
+        retry=_kept(retry) if rollout_spec.retried_version(retry) == version else "",
         held=held,
     )
     return dataclasses.replace(record, quarantine=bounded(*record.quarantine, new))

@@ -16,6 +16,8 @@ from tfmodel_serving import model_config, state
 SCHEMA = 1
 MAX_QUARANTINED = 20
 MAX_OUTPUTS = 4
+END_OF_TIME = 253402300800.0
+"""The year 10000, in Unix seconds."""
 _COMPARED_CHARACTERS = {
     "message": state.MESSAGE_CHARACTERS,
     "name": state.NAME_CHARACTERS,
@@ -113,6 +115,11 @@ class Record:
         return next((one for one in self.quarantine if one.version == version), None)
 
     @property
+    def is_full(self) -> bool:
+        """As many are in quarantine as are remembered, the newest ones: of older ones nobody would know that they failed."""
+        return len(self.quarantine) >= MAX_QUARANTINED
+
+    @property
     def held(self) -> frozenset[int]:
         return frozenset(one.version for one in self.quarantine if one.held)
 
@@ -140,6 +147,12 @@ def to_text(record: Record) -> str:
     if record.compared:
         document["compared"] = dict(record.compared)
     return json.dumps({"schema": SCHEMA, **document}, sort_keys=True) if document else ""
+
+
+def shortened(record: Record, entries: int, characters: int) -> Record:
+    """Return ``record`` with the newest ``entries`` of its quarantine alone, their messages cut, and without the comparison."""
+    kept = (dataclasses.replace(one, message=one.message[:characters].rstrip()) for one in record.quarantine[:entries])
+    return dataclasses.replace(record, quarantine=tuple(kept), compared={})
 
 
 def from_text(text: str) -> Record:
@@ -256,6 +269,8 @@ def _time(value: Any) -> float:
     time = datetime.datetime.fromisoformat(value)
     if time.tzinfo is None:
         raise ValueError("no time zone")
+    if not 0 <= time.timestamp() < END_OF_TIME:
+        raise ValueError("no time that could be written again")
     return time.timestamp()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tfmodel_operator.api import rollout_spec
 from tfmodel_operator.plan.rollout import draft, wanted, words
@@ -56,16 +56,21 @@ def _bake(s: Situation) -> Step | None:
 def _settle(s: Situation) -> Step:
     s = dataclasses.replace(s, resting=frozenset(), record=dataclasses.replace(s.record, bake=None))
     made = draft.config(s, s.promoted)
-    phase, reason, failed = _word(s)
+    phase, reason, failed = _word(s, made.labels)
     if made != s.published:
         phase, reason = (Phase.SETTLING if phase is Phase.COMPLETE else phase), f"publish {made}; {reason}"
     return dataclasses.replace(draft.step(s, made, draft.keep(s, made), phase, reason), failed=failed)
 
 
-def _word(s: Situation) -> tuple[Phase, str, int | None]:
-    """Return what there is to say while nothing is in motion: the most important thing first."""
+def _word(s: Situation, labels: Mapping[str, int]) -> tuple[Phase, str, int | None]:
+    """Return what there is to say while nothing is in motion: the most important thing first.
+
+    Args:
+        labels: Where they are to be now.
+    """
     promoted, server = f"{words.names(s.promoted)} promoted", s.facts.server
-    if s.rollout.paused and (s.candidate is not None or (server is not None and not server.as_desired)):
+    amiss = {label: version for label, version in s.wish(s.promoted).items() if labels.get(label) != version}
+    if s.rollout.paused and (s.candidate is not None or amiss or (server is not None and not server.as_desired)):
         return Phase.PAUSED, f"paused; {promoted}: set spec.rollout.paused to false to go on", None
     if said := template_in_motion(s):
         return Phase.UPDATING_TEMPLATE, f"{said}; {promoted}", None
@@ -75,14 +80,26 @@ def _word(s: Situation) -> tuple[Phase, str, int | None]:
         return Phase.SETTLING, f"{promoted}; {said}", None
     if server is not None and server.replicas and (said := s.fleet.lacking(s.fleet.model, s.promoted)):
         return Phase.WAITING, f"{promoted}; {said}", None
+    if absent := {label: version for label, version in amiss.items() if version not in s.promoted}:
+        return _word_on_label(s, min(absent), labels, promoted)
     return Phase.COMPLETE, promoted, None
+
+
+def _word_on_label(s: Situation, label: str, labels: Mapping[str, int], promoted: str) -> tuple[Phase, str, int | None]:
+    """Say why a label is not where the user wants it: its version may come yet, or never will as spec is."""
+    version = s.wish(s.promoted)[label]
+    where = f"stays on version {labels[label]}" if label in labels else "is nowhere"
+    said = f"label {label} {where}: version {version} is not served"
+    if version in chosen(s, {version, *s.promoted}):
+        return Phase.VERIFYING, f"{said} yet; {promoted}", None
+    return Phase.BLOCKED, f"{said}, and versionPolicy doesn't ask for it: change that, or spec.versionLabels; {promoted}", None
 
 
 def _word_on(s: Situation, version: int, promoted: str) -> tuple[Phase, str, int | None]:
     """Say why a version is not what it would be by the policy."""
     if quarantined := s.record.quarantined(version):
         again = f'it is tried again when its files change, or by the annotation {rollout_spec.RETRY}: "{version}"'
-        held = f", loaded as NAME{model_config.CANDIDATE_SUFFIX}" if quarantined.held else ""
+        held = f", and is kept as {s.fleet.private} for inspection" if quarantined.held else ""
         phase = Phase.HELD if quarantined.held else Phase.ROLLED_BACK
         return phase, f"version {version} failed{held}: {quarantined.message}; {promoted}; {again}", version
     said = wanted.unfit(version, s.fleet, s.record)

@@ -126,12 +126,13 @@ def situation(desired: Desired, facts: Facts, now: float) -> Situation:
     """Work out where the rollout stands."""
     published = facts.published
     pods = fleet.Fleet(desired.model, published.hash if published else None, facts.pods)
-    kept = quarantine.reviewed(records.from_text(facts.record), pods, desired.retry)
-    good, known = (kept.good, True) if kept.good else _recalled(published, pods, kept.candidate)
+    kept = quarantine.reviewed(_until(now, records.from_text(facts.record)), pods, desired.retry, desired.policy)
+    good, known = (kept.good, True) if _can_be_so(kept.good, published) else _recalled(published, pods, kept.candidate)
     promoted = good.versions if good else frozenset()
     served = published.config.versions if published else frozenset()
     resting = (kept.bake.previous.versions & served) - promoted if kept.bake else frozenset()
-    stopped = desired.rollout.paused or (facts.server is not None and facts.server.unschedulable)
+    waits = facts.server is not None and (facts.server.unschedulable or not facts.server.replicas)
+    stopped = desired.rollout.paused or waits
     motion = _motion(published, kept, promoted | resting, now, stopped=stopped) if known else None
     return Situation(
         desired=desired,
@@ -145,6 +146,27 @@ def situation(desired: Desired, facts: Facts, now: float) -> Situation:
         motion=motion,
         wanted=_wanted(desired, pods, kept, promoted | resting, motion),
     )
+
+
+def _until(now: float, record: records.Record) -> records.Record:
+    """Return ``record`` without times to come: another operator's clock was ahead, or this one's has been set back."""
+    candidate, bake = record.candidate, record.bake
+    if candidate:
+        since, started = min(candidate.since, second(now)), min(candidate.started, second(now))
+        candidate = dataclasses.replace(candidate, since=since, started=started)
+    if bake:
+        bake = dataclasses.replace(bake, since=min(bake.since, second(now)))
+    return dataclasses.replace(record, candidate=candidate, bake=bake)
+
+
+def _can_be_so(good: records.Good | None, published: Published | None) -> bool:
+    """Tell whether what the record says can be true: it is written with the config that it is about, unless new pods have that.
+
+    Somebody may have edited it, or brought it back from a backup.
+    """
+    if good is None or good.immutable or published is None or published.immutable or not published.config.versions:
+        return good is not None
+    return good.versions <= published.config.versions
 
 
 def _recalled(
@@ -189,7 +211,7 @@ def _motion(
     version = max(grown or alone)
     before = kept.candidate if kept.candidate and kept.candidate.version == version else None
     candidate = before or records.Candidate(version, second(now), second(now))
-    if candidate.since > now or (candidate.stopped and not stopped):  # a clock was wrong, or stood still
+    if candidate.stopped and not stopped:
         candidate = dataclasses.replace(candidate, since=second(now))
     candidate = dataclasses.replace(candidate, stopped=stopped)
     return Motion(version, not grown, candidate)

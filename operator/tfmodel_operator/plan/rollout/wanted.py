@@ -30,6 +30,11 @@ def unfit(version: int, fleet: Fleet, record: Record) -> str:
     """
     if quarantined := record.quarantined(version):
         return f"version {version} is quarantined: {quarantined.message}"
+    if record.is_full and version < (oldest := min(one.version for one in record.quarantine)):
+        return (
+            f"version {version} is not tried: {len(record.quarantine)} newer ones, from {oldest} on, have failed;"
+            " delete those, or ask for this one by versionPolicy.specific"
+        )
     verdicts = fleet.verdicts(version)
     verified = sum(found is not None and found.verdict == "Verified" for found in verdicts.values())
     if not verdicts or verified < len(verdicts):

@@ -52,10 +52,11 @@ def test_the_full_sample_has_every_leaf():
         assert name in holder, leaf
 
 
-def test_every_field_is_described_and_bounded():
+@pytest.mark.parametrize("kind", ["TFModel", "TFModelServer"])
+def test_every_field_is_described_and_bounded(kind):
     def look(part: schema.Schema, path: str) -> None:
         assert part.get("description"), path
-        match part["type"]:
+        match part.get("type", "string"):
             case "string":
                 assert "maxLength" in part or "enum" in part or part.get("format") == "date-time", path
             case "array":
@@ -70,7 +71,16 @@ def test_every_field_is_described_and_bounded():
             look(member, f"{path}.{name}")
 
     for part in ("spec", "status"):
-        members(schema.schema()["properties"][part], part)
+        members(schema.schema(kind)["properties"][part], part)
+
+
+def test_every_field_about_sharing_has_its_row():
+    text = PAGE.read_text().partition("## Shared servers: what each field changes")[2].partition("\n## ")[0]
+    rows = {field for field, _ in ROW.findall(text)}
+    theirs = {path for path, _ in schema.leaves(schema.schema("TFModelServer")["properties"]["spec"])}
+    servers = {path.removeprefix("server.") for path in fields.leaves() if path.startswith("server.")}
+    assert servers <= theirs, "a TFModelServer has all fields of spec.server"
+    assert rows == fields.SHARING | (theirs - servers)
 
 
 def test_numbers_are_bounded_in_spec():

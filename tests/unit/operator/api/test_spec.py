@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests import bad_specs, schema
 from tests.unit.operator.makers import body, planned, tfmodel
-from tfmodel_operator.api import images, quantities, rules, spec
+from tfmodel_operator.api import images, quantities, rules, server_spec, spec
 from tfmodel_serving import model_config
 
 
@@ -49,6 +49,11 @@ def test_no_spec_breaks_the_parser(data):
     with contextlib.suppress(spec.InvalidSpec):
         spec.parse(made)
 
+
+QUANTITY = (
+    schema.schema()["properties"]["spec"]["properties"]["server"]["properties"]["resources"]["properties"]["limits"]
+    ["additionalProperties"]["pattern"]
+)  # fmt: skip
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -111,10 +116,18 @@ def test_a_tag_tells_the_version_or_does_not(reference, version):
 
 @pytest.mark.parametrize(
     ("quantity", "cpus"),
-    [(None, 0), ("500m", 1), (2, 2), ("2", 2), ("3500m", 4), ("1.5", 2), ("0", 0), ("1e1", 10), ("1k", 1000), ("1Ki", 1024), (".5", 1)],
+    [(None, 0), ("500m", 1), (2, 2), ("2", 2), ("3500m", 4), ("1.5", 2), ("0", 0), ("1e1", 10), ("1k", 1000), ("1Ki", 1024), (".5", 1),
+     ("-3", 0), ("1e99", 1024), ("1e-99", 1), (2**63 - 1, 1024)],
 )
 def test_cpus_are_rounded_up(quantity, cpus):
     assert quantities.whole_cpus(quantity) == cpus
+
+
+@given(st.from_regex(QUANTITY, fullmatch=True).filter(lambda text: len(text) <= 32))
+def test_no_cpu_limit_breaks_the_plan(text):
+    """The schema's pattern lets in numbers that no flag and no config file can hold."""
+    with contextlib.suppress(spec.InvalidSpec):
+        planned(server={"resources": {"limits": {"cpu": text}}, "batching": {"maxBatchSize": 8}})
 
 
 @given(st.text(max_size=8))
@@ -135,5 +148,8 @@ def test_defaults_of_the_tests_are_complete():
     """The API server's own defaulting is compared with it in tests/api."""
     bare = {"spec": {"source": {"persistentVolumeClaim": {"claimName": "a"}}}}
     filled = schema.defaulted(copy.deepcopy(bare))
-    assert filled["spec"]["server"]["agent"]["resources"]["requests"]["cpu"] == "10m"
-    assert "accelerator" not in filled["spec"]["server"]
+    assert filled["spec"]["warmup"] == {"policy": "IfPresent", "minRecords": 0}
+    assert "server" not in filled["spec"], "it would be in the way of joining a shared server"
+    bare["spec"]["server"] = {}
+    assert schema.defaulted(bare)["spec"]["server"] == server_spec.EMPTY
+    assert "accelerator" not in schema.defaulted(bare)["spec"]["server"]

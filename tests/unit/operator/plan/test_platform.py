@@ -66,6 +66,8 @@ def test_the_user_may_ask_for_the_upgrade():
         pytest.param('{"agentImage": "", "revision": 1}', id="no image"),
         pytest.param('{"agentImage": "a", "revision": 99}', id="revision of a newer operator"),
         pytest.param('{"agentImage": "a", "revision": "x"}', id="revision that isn't one"),
+        pytest.param('{"agentImage": "a", "revision": 1e999}', id="revision beyond all numbers"),
+        pytest.param("[" * 100_000, id="nested too deep"),
     ],
 )
 def test_a_record_that_cannot_be_used_gives_way_to_the_operators_own(annotation):

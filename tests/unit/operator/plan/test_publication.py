@@ -157,6 +157,134 @@ def test_where_the_template_has_to_wait_the_live_one_stays():
     assert server.live.deployment["spec"]["template"]["spec"]["containers"][0]["image"].endswith("2.18.0")
 
 
+def source(claim="models", path="half"):
+    return {"persistentVolumeClaim": {"claimName": claim, "path": path}}
+
+
+def promoted(**spec):
+    """Return a server on which version 1 is promoted, and the body of its pod."""
+    server = Server(**{"versionPolicy": {"specific": {"versions": [1]}}, **IN_PLACE, **spec})
+    server.serve(1)
+    server.serve(1)
+    return server, {
+        "metadata": {"name": "half-1", "annotations": server.live.deployment["spec"]["template"]["metadata"]["annotations"]}
+    }
+
+
+def base_path(found):
+    entries = configmap.read(found).entries
+    source = configmap.published_source(configmap.read(found), "half")
+    assert {entry.base_path for entry in entries} == {configmap.base_path(dataclasses.replace(makers.tfmodel(), source=source))}
+    return entries[0].base_path
+
+
+def edit(server, body, **spec):
+    """Change spec while the pod ``body`` is there, and of the template before from then on."""
+    server.live = dataclasses.replace(server.live, pods=(body,))
+    server.reconcile(**spec)
+    server.pods = [dataclasses.replace(pod, current=False) for pod in server.pods]
+
+
+@pytest.mark.parametrize("given", [source("modles"), source(path="hlaf")], ids=["another claim", "another path"])
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_other_files_come_with_new_pods_and_the_old_ones_keep_their_config(given, rounds):
+    server, body = promoted()
+    before = server.config["data"]
+    assert str(served(server.config)) == "{1} stable=1"
+    for _ in range(rounds):
+        edit(server, body, source=given)
+    assert server.config["data"] == before, "the pods that serve could not start again with another one"
+    own = find(server.live, server.mounts)
+    assert (own.get("immutable"), served(own).versions) == (True, {1})
+    assert base_path(own) == "/models/" + "/".join(given["persistentVolumeClaim"].values())
+    assert len(server.names) == 2, "each look has the same one"
+    assert not server.made.touches
+
+
+def test_pods_that_have_the_files_that_spec_asks_for_again_are_not_replaced():
+    server, body = promoted()
+    template = server.live.deployment["spec"]["template"]
+    edit(server, body, source=source("modles"))
+    edit(server, body, source=source("modles"))
+    assert server.live.deployment["spec"]["template"] != template
+    edit(server, body, source=source())
+    assert server.live.deployment["spec"]["template"] == template
+    assert base_path(server.config) == "/models/models/half"
+
+
+def test_files_that_are_corrected_come_with_a_configmap_of_their_own_again():
+    server, body = promoted()
+    edit(server, body, source=source("modles"))
+    edit(server, body, source=source("models-2"))
+    assert base_path(server.config) == "/models/models/half"
+    assert base_path(find(server.live, server.mounts)) == "/models/models-2/half"
+
+
+def test_the_config_is_changed_in_place_again_once_no_pod_has_the_files_before():
+    server, body = promoted()
+    edit(server, body, source=source("models-2"))
+    server.live = dataclasses.replace(server.live, pods=())
+    server.serve(1, number=2)
+    assert server.made.progress.step.phase == "Complete"
+    assert server.mounts != "half-models", "as long as nothing has to change, no pod is replaced for it"
+    server.reconcile(versionPolicy={"specific": {"versions": [2]}})
+    server.serve(1, number=2)
+    assert (server.mounts, base_path(server.config)) == ("half-models", "/models/models-2/half")
+
+
+@pytest.mark.parametrize("going", [{"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, {"status": {"phase": "Failed"}}])
+def test_a_pod_on_its_way_out_keeps_no_config(going):
+    server, body = promoted()
+    edit(server, body, source=source("models-2"))
+    gone = {**body, **going, "metadata": {**body["metadata"], **going.get("metadata", {})}}
+    server.live = dataclasses.replace(server.live, pods=(gone,))
+    server.serve(1, number=2)
+    server.live = dataclasses.replace(server.live, pods=(gone,))
+    server.reconcile(versionPolicy={"specific": {"versions": [2]}})
+    server.serve(1, number=2)
+    assert server.mounts == "half-models"
+
+
+def test_files_are_corrected_in_place_where_nothing_serves():
+    server = Server(source=source("modles"), **IN_PLACE)
+    server.reconcile(source=source())
+    assert (server.mounts, base_path(server.config)) == ("half-models", "/models/models/half")
+
+
+def test_other_files_wait_for_a_version_that_is_on_its_way_in():
+    server, body = promoted()
+    server.reconcile(versionPolicy={"specific": {"versions": [2]}})
+    server.serve(1)
+    assert server.made.progress.step.phase == "Growing"
+    edit(server, body, source=source("models-2"))
+    assert (server.mounts, base_path(server.config)) == ("half-models", "/models/models/half")
+    server.live = dataclasses.replace(server.live, pods=(body,))
+    server.serve(1, 2)
+    server.serve(2)
+    own = find(server.live, server.mounts)
+    for found, files in ((server.config, "models"), (own, "models-2")):
+        assert (base_path(found), str(served(found))) == (f"/models/{files}/half", "{2} stable=2")
+
+
+def test_other_files_wait_while_the_rollout_is_paused_and_are_not_called_served():
+    server, body = promoted()
+    edit(server, body, source=source(path="elsewhere"), rollout={"paused": True})
+    assert (server.mounts, base_path(server.config)) == ("half-models", "/models/models/half")
+    assert server.made.progress.step.phase == "Paused"
+
+
+def test_a_failed_version_with_other_files_leaves_the_old_pods_their_config():
+    server, body = promoted(**REPLACING)
+    before = server.config["data"]
+    edit(server, body, source=source("models-2"), versionPolicy={"specific": {"versions": [2]}})
+    assert served(find(server.live, server.mounts)).versions == {2}
+    edit(server, body, versionPolicy={"specific": {"versions": [1]}})
+    edit(server, body)
+    assert server.config["data"] == before
+    own = find(server.live, server.mounts)
+    assert (base_path(own), served(own).versions) == ("/models/models-2/half", {1})
+
+
 def test_nothing_is_published_where_nobody_knows_what_was():
     server = Server(versionPolicy={"specific": {"versions": [1]}}, **IN_PLACE)
     server.serve(1)

@@ -25,17 +25,25 @@ def live(replicas=2, strategy=SURGE_FIRST):
     return {"metadata": {}, "spec": {"replicas": replicas, "strategy": copy.deepcopy(strategy)}}
 
 
-def pod(template="new", waiting=None, message=SCHEDULER, reason="Unschedulable", **metadata):
+def pod(template="new", waiting=None, message=SCHEDULER, reason="Unschedulable", replica_set="1", **metadata):
     conditions = []
     if waiting is not None:
         since = (NOW - datetime.timedelta(seconds=waiting)).strftime("%Y-%m-%dT%H:%M:%SZ")
         conditions = [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastTransitionTime": since}]
     marks = {labels.TEMPLATE: template} if template else {}
-    return {"metadata": {"annotations": marks, **metadata}, "status": {"conditions": conditions}}
+    own = {"annotations": marks, "labels": {"pod-template-hash": replica_set}}
+    return {"metadata": {**own, **metadata}, "status": {"conditions": conditions}}
+
+
+def since_nobody_knows_when(stuck):
+    found = copy.deepcopy(stuck)
+    found["status"]["conditions"][0]["lastTransitionTime"] = None
+    return found
 
 
 OLD = pod("old")
 STUCK = pod(waiting=31)
+RESTARTED = pod(waiting=31, replica_set="2")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +63,10 @@ STUCK = pod(waiting=31)
         pytest.param({}, live(), [pod("old", waiting=99), OLD, pod()], SURGE_FIRST, id="an old pod waits, the new one runs"),
         pytest.param({}, live(), [OLD, OLD, pod(waiting=99, deletionTimestamp="x")], SURGE_FIRST, id="the surge is on its way out"),
         pytest.param({}, live(), [pod(None), pod(None), STUCK], REPLACE_FIRST, id="old pods of before templates had hashes"),
+        pytest.param({}, live(), [pod(), pod(), RESTARTED], REPLACE_FIRST, id="kubectl rollout restart, and no device for it"),
+        pytest.param({}, live(strategy=REPLACE_FIRST), [pod(), pod(replica_set="2")], REPLACE_FIRST, id="a restart under way goes on"),
+        pytest.param({}, live(1), [pod(), RESTARTED], SURGE_FIRST, id="kubectl rollout restart of one replica"),
+        pytest.param({}, live(), [OLD, OLD, since_nobody_knows_when(STUCK)], SURGE_FIRST, id="another scheduler says no time"),
         pytest.param({}, live(strategy=REPLACE_FIRST), [OLD, pod()], REPLACE_FIRST, id="what is under way goes on"),
         pytest.param({}, live(strategy=REPLACE_FIRST), [pod(), pod()], SURGE_FIRST, id="it is over"),
         pytest.param({"updateStrategy": "SurgeFirst"}, live(), [OLD, OLD, STUCK], SURGE_FIRST, id="asked for: SurgeFirst"),
@@ -78,14 +90,17 @@ def test_the_moment_of_the_next_choice_is_known():
     assert again(OLD, pod(waiting=12), replicas=1) is None
 
 
-PODS = st.lists(st.builds(pod, st.sampled_from(["old", "new", None]), st.none() | st.integers(0, 90)), max_size=6)
+PODS = st.lists(
+    st.builds(pod, st.sampled_from(["old", "new", None]), st.none() | st.integers(0, 90), replica_set=st.sampled_from("12")), max_size=6
+)
 
 
 @given(st.integers(0, 4), st.sampled_from([SURGE_FIRST, REPLACE_FIRST]), PODS)
 def test_auto_never_stops_the_last_pod_and_ends_with_a_surge(replicas, strategy, pods):
     choice = update_strategy.choose(server(), live(replicas, strategy), pods, "new", NOW)
     if choice.strategy == REPLACE_FIRST:
-        assert any(pod["metadata"]["annotations"].get(labels.TEMPLATE) != "new" for pod in pods)
+        replica_sets = {pod["metadata"]["labels"]["pod-template-hash"] for pod in pods}
+        assert len(replica_sets) > 1 or any(pod["metadata"]["annotations"].get(labels.TEMPLATE) != "new" for pod in pods)
         assert replicas >= 2 or strategy == REPLACE_FIRST
     later = update_strategy.choose(server(), live(replicas, choice.strategy), pods, "new", NOW + datetime.timedelta(hours=1))
     if choice.strategy == REPLACE_FIRST:

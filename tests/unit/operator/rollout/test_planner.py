@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.operator import makers
 from tests.unit.operator.rollout.makers import MODEL, NOW, desired, pod, seen, silent
+from tfmodel_operator.api import conditions
 from tfmodel_operator.api.rollout_spec import Approval, Comparison, ComparisonPolicy, OnFailure, Strategy
 from tfmodel_operator.plan import service
 from tfmodel_operator.plan.rollout import config as configs
@@ -284,6 +285,100 @@ def test_a_bake_ends_when_its_time_is_over_and_every_pod_has_what_is_promoted():
     assert plan(desired(bake_seconds=60, paused=True), baking(pod("a", BOTH)), NOW + 99).config.versions == {1, 2}
 
 
+def test_a_time_that_is_yet_to_come_is_taken_for_now():
+    wish, ahead = desired(bake_seconds=60), NOW + 86_400
+    step = plan(wish, baking(pod("a", BOTH), since=ahead))
+    assert (step.phase, step.deadline) == (Phase.BAKING, NOW + 60)
+    step = plan(wish, seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=kept(candidate=2, since=ahead)))
+    assert (step.deadline, step.record.candidate.since, step.record.candidate.started) == (NOW + 600, NOW, NOW)
+
+
+def test_what_is_no_longer_wanted_goes_when_every_ready_pod_has_what_stays():
+    behind = pod("b", {1: "AVAILABLE", 2: "LOADING"})
+    step = plan(desired(Specific((2,))), seen(pod("a", BOTH), behind, versions={1, 2}))
+    assert (step.config.versions, step.phase) == ({1, 2}, Phase.SETTLING)
+    assert step.reason == "version 1 kept until version 2 can take over: pod b: version 2 is LOADING"
+    assert plan(desired(Specific((2,))), seen(pod("a", BOTH), pod("b", BOTH), versions={1, 2})).config.versions == {2}
+
+
+def test_a_server_that_crashes_since_a_version_set_out_speaks_against_it_whatever_the_agent_says():
+    crashing = pod("a", {1: "AVAILABLE", 2: "LOADING"}, crash="OOMKilled", crashed_at=NOW - 5)
+    found = seen(crashing, pod("b", BOTH), versions={1, 2}, kept=kept(candidate=2, since=NOW - 10))
+    step = plan(desired(), found)
+    assert (step.phase, step.config.versions, step.record.quarantined(2).cause) == (Phase.ROLLING_BACK, {1}, "CrashLoopBackOff")
+    for excuse in (Candidate(2, NOW - 10, NOW - 10, excused=frozenset({"a"})), Candidate(2, NOW - 1, NOW - 10)):
+        record_of_it = Record(Good(frozenset({1}), {"stable": 1}), candidate=excuse)
+        step = plan(desired(), dataclasses.replace(found, record=record.to_text(record_of_it)))
+        assert (step.phase, step.config.versions) == (Phase.GROWING, {1, 2})
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels", "phase", "says"),
+    [
+        pytest.param(Latest(1), {"stable": 1}, Phase.COMPLETE, "version 1 promoted", id="as wanted"),
+        pytest.param(Latest(1), {"stable": 1, "next": 9}, Phase.VERIFYING, "label next is nowhere: version 9 is not served yet", id="may come"),
+        pytest.param(Specific((1,)), {"stable": 9}, Phase.BLOCKED, "label stable stays on version 1: version 9 is not served, and versionPolicy", id="not asked for"),
+    ],
+)  # fmt: skip
+def test_a_label_that_is_not_where_the_user_wants_it_is_told(policy, labels, phase, says):
+    step = plan(desired(policy, labels=labels), seen(pod("a", {1: "AVAILABLE"})))
+    assert (step.phase, step.reason[: len(says)]) == (phase, says)
+    if phase is Phase.BLOCKED:
+        assert narrate.finding(step).reason is conditions.Reason.INVALID_SPEC
+
+
+def test_a_label_that_would_move_waits_while_paused_and_says_so():
+    step = plan(desired(All(), labels={"stable": 1}, paused=True), seen(pod("a", BOTH), versions={1, 2}))
+    assert (str(step.config), step.phase) == ("{1, 2} stable=2", Phase.PAUSED)
+
+
+def test_the_clock_of_a_candidate_stands_still_at_zero_replicas():
+    wish = desired(strategy=Strategy.ROLLING_UPDATE)
+    found = seen(versions={1, 2}, kept=kept(candidate=2))
+    asleep = plan(wish, found, NOW + 5000)
+    assert (asleep.phase, asleep.deadline, asleep.record.candidate.stopped) == (Phase.GROWING, None, True)
+    awake = seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=asleep.record)
+    step = plan(wish, awake, NOW + 6000)
+    assert (step.phase, step.deadline) == (Phase.GROWING, NOW + 6600)
+
+
+# -- many versions have failed --------------------------------------------------------------------------------------------
+
+MANY = range(100, 100 + record.MAX_QUARANTINED)
+FULL = kept(quarantine=record.bounded(*(Quarantined(v, "ModelLoadFailed", "unsound") for v in MANY)))
+
+
+def test_what_is_older_than_all_that_is_remembered_to_have_failed_is_not_tried_again_for_ever():
+    there = {1: "AVAILABLE", 90: "", **dict.fromkeys(MANY, "")}
+    step = plan(desired(), seen(pod("a", there), kept=FULL))
+    assert (step.config.versions, step.candidate, step.phase) == ({1}, None, Phase.ROLLED_BACK)
+    step = plan(desired(), seen(pod("a", {**there, 200: ""}), kept=FULL))
+    assert step.config.versions == {1, 200}, "a newer one is tried"
+
+
+def test_a_full_quarantine_has_room_for_what_is_asked_for_by_number_or_when_versions_are_deleted():
+    there = {1: "AVAILABLE", 90: "", **dict.fromkeys(MANY, "")}
+    assert plan(desired(Specific((90,))), seen(pod("a", there), kept=FULL)).config.versions == {1, 90}
+    there[MANY[0]] = "Missing"
+    step = plan(desired(), seen(pod("a", there), kept=FULL))
+    assert (step.config.versions, len(step.record.quarantine)) == ({1, 90}, record.MAX_QUARANTINED - 1)
+
+
+def test_a_version_that_failed_stays_out_however_long_the_request_to_retry_is():
+    retry = "2 " + "please " * 1000
+    step = plan(desired(retry=retry), seen(pod("a", {1: "AVAILABLE", 2: "failed"}), versions={1, 2}, good={1}))
+    assert step.record.quarantined(2)
+    step = plan(desired(retry=retry), seen(pod("a", READY), kept=record.from_text(record.to_text(step.record))))
+    assert (step.phase, step.config.versions) == (Phase.ROLLED_BACK, {1})
+
+
+def test_numbers_that_no_version_can_have_are_nothing():
+    odd = pod("a", {1: "AVAILABLE", 0: "AVAILABLE", -1: "", 2**63: "AVAILABLE", 2**64: ""})
+    step = plan(desired(), seen(odd))
+    assert (step.config.versions, step.promoted, step.candidate) == ({1}, 1, None)
+    assert narrate.status(step, seen(odd), MODEL)["promotedVersion"] == 1
+
+
 # -- the record is lost ---------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +403,13 @@ def test_what_is_published_and_served_is_what_is_promoted(pods, promoted):
     step = plan(desired(All()), found)
     assert step.promoted == promoted
     assert step.config.versions == {1, 2}, "nothing is dropped that some pod may serve"
+
+
+def test_a_record_of_what_is_not_published_is_not_believed():
+    found = seen(pod("a", {1: "AVAILABLE", 2: ""}), pod("b", {1: "AVAILABLE", 2: ""}), kept=kept(good=(9,)))
+    step = plan(desired(Specific((1,))), found)
+    assert (str(step.config), step.promoted, step.phase) == ("{1} stable=1", 1, Phase.COMPLETE)
+    assert plan(desired(Specific((1,))), dataclasses.replace(found, pods=(silent(),))).config == found.published.config
 
 
 def test_where_old_pods_serve_while_new_ones_fail_what_they_serve_is_promoted():

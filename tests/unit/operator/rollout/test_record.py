@@ -93,5 +93,14 @@ def test_a_quarantine_is_bounded_and_the_last_word_on_a_version_counts():
     assert len(record.to_text(Record(quarantine=kept))) < 20_000
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "2027-01-15T08:00:00"])
+def test_a_time_that_could_not_be_written_again_is_lost(time):
+    document = json.loads(record.to_text(FULL))
+    document["candidate"]["started"] = document["bake"]["since"] = time
+    found = record.from_text(json.dumps(document))
+    assert (found.candidate, found.bake, found.good) == (None, None, FULL.good)
+    assert record.from_text(record.to_text(found)) == found
+
+
 def test_it_can_be_read_by_people():
     assert '"since": "2027-01-15T08:00:00Z"' in record.to_text(FULL)

@@ -117,7 +117,8 @@ class Walk(RuleBasedStateMachine):
 
     @rule(data=st.data(), pause=PAUSES)
     def label(self, data, pause):
-        labels = st.dictionaries(st.sampled_from(["stable", "next"]), self.versions() | st.just(MOST + 1), max_size=2)
+        to_come = st.sampled_from([max(self.cluster.volume.now, default=0) + 1, MOST + 1])
+        labels = st.dictionaries(st.sampled_from(["stable", "next"]), self.versions() | to_come, max_size=2)
         self.edit(pause, labels=data.draw(st.none() | labels))
 
     @rule(changes=ROLLOUTS, pause=PAUSES)
@@ -233,6 +234,8 @@ class Walk(RuleBasedStateMachine):
             case Phase.WAITING_FOR_APPROVAL:
                 assert rollout.approval is rollout_spec.Approval.MANUAL
                 assert rollout.approved_version != step.candidate
+            case Phase.TRYING | Phase.COMPARING | Phase.GROWING | Phase.REPLACING | Phase.BAKING | Phase.ROLLING_BACK:
+                assert not any(pod.ready for pod in cluster.pods), f"{step.phase} is no end: {step.reason}"
             case Phase.COMPLETE:
                 if not any(pod.ready for pod in cluster.pods):
                     return  # nobody can say more

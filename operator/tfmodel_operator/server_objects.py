@@ -1,0 +1,166 @@
+"""What follows from a TFModelServer and the models that ask to be on it, and bringing it about."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Mapping
+
+from tfmodel_operator import applying
+from tfmodel_operator.api import facts, kinds, labels, spec
+from tfmodel_operator.api.kinds import Key
+from tfmodel_operator.cluster import errors, existence
+from tfmodel_operator.cluster.store import Body
+from tfmodel_operator.observe import observe, workload
+from tfmodel_operator.observe import shared as observed
+from tfmodel_operator.plan import configmap, join
+from tfmodel_operator.plan import shared as plans
+from tfmodel_operator.plan.progress import Progress
+from tfmodel_operator.status import pace
+from tfmodel_operator.world import Pods, SharedDesired, World
+
+
+async def bring_about(
+    server: spec.ModelServer, asking: tuple[spec.TFModel, ...], body: Body, key: Key, world: World
+) -> SharedDesired | None:
+    """Make the objects be as they should, unless nothing has changed since they were.
+
+    Returns:
+        None: Agents have not been heard yet, and what was decided before is not known; or the server is gone.
+
+    Raises:
+        model_config.InvalidModelConfig: No config can be published.
+    """
+    memory, children = world.memory(key), world.store.children(key)
+    if memory.shared is None and children.deployment is not None and world.agents.pending(key):
+        return None
+    sizes = observed.sizes(pod_facts(key, world)) if server.memory_budget_bytes is not None else {}
+    known = memory.shared if memory.holds(world.store.edition(key), time.monotonic()) else None
+    if known is not None and known.holds(asking, sizes, children.pods) and (found := _unmoved(known, key, world)):
+        memory.shared = found
+        return found
+    return await _carry_out(server, asking, sizes, body, key, world)
+
+
+def _unmoved(known: SharedDesired, key: Key, world: World) -> SharedDesired | None:
+    """Return what follows now that the pods say this, if nothing has to be written for it, or None."""
+    members = known.joined.members
+    said = said_of(known.config_hash, members, key, world)
+    moved = {name: model for name, model in members.items() if said[name] != known.said[name]}
+    steps = _steps(known.server, moved, said, key, world)
+    if any(step.publication != known.steps[name].publication for name, step in steps.items()):
+        return None
+    return dataclasses.replace(known, steps={**known.steps, **steps}, said=said)
+
+
+def said_of(config_hash: str, members: Mapping[str, spec.TFModel], key: Key, world: World) -> Pods:
+    return observed.by_model(pod_facts(key, world), members, config_hash, world.memory(key).knows_config(config_hash))
+
+
+def _steps(
+    server: spec.ModelServer, members: Mapping[str, spec.TFModel], said: Pods, key: Key, world: World
+) -> dict[str, Progress]:
+    """Return the next step of each of these members."""
+    if not members:
+        return {}
+    published, deployment, now = _configmap(key, world), world.store.children(key).deployment, datetime.datetime.now(datetime.UTC)
+    content = configmap.read(published)
+    return {name: plans.step(server, model, published, content, deployment, said[name], now) for name, model in members.items()}
+
+
+async def _carry_out(
+    server: spec.ModelServer, asking: tuple[spec.TFModel, ...], sizes: Mapping[str, int], body: Body, key: Key, world: World
+) -> SharedDesired | None:
+    """Plan anew and apply the plan; None: the server is gone."""
+    memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
+    edition, memory.shared = world.store.edition(key), None
+    joined = join.join(server, asking, join.incumbents(_configmap(key, world)), sizes)
+    before = _published(joined.members, key, world)
+    steps = _steps(server, joined.members, said_of(before, joined.members, key, world), key, world)
+    absent, pods = await _absent(server, joined.members, children.deployment, world), children.pods
+    plan = plans.make_plan(
+        server,
+        joined.members,
+        steps,
+        _configmap(key, world),
+        absent,
+        world.platform,
+        children,
+        datetime.datetime.now(datetime.UTC),
+    )
+    if await _is_gone(plan, body, world):
+        return None
+    memory.remember_config(plan.config_hash, plan.shares)
+    in_place, problem = await applying.apply(plan.objects, key, world)
+    said, after = said_of(plan.config_hash, joined.members, key, world), steps
+    if in_place and world.store.owner(key) is body:
+        edition = world.store.edition(key)  # what has changed meanwhile is what we changed
+        after = _steps(server, joined.members, said, key, world)
+    goes_on = any(step.publication != steps[name].publication for name, step in after.items())
+    steady = pace.STALLED_SECONDS if problem or absent else pace.STEADY_SECONDS
+    again = 0.0 if goes_on else min(steady, plan.again_in_seconds or steady)
+    memory.edition, memory.until = edition, now + again
+    memory.shared = SharedDesired(
+        server=server,
+        asking=asking,
+        sizes=sizes,
+        pods=pods if plan.depends_on_pods else None,
+        joined=joined,
+        absent=frozenset(absent),
+        steps=after,
+        said=said,
+        config_hash=plan.config_hash,
+        config_bytes=plan.config_bytes,
+        again_in_seconds=again,
+        problem=problem,
+    )
+    return memory.shared
+
+
+def _published(members: Mapping[str, spec.TFModel], key: Key, world: World) -> str:
+    """Return the hash of the published config, of which it is known from now on what each member has in it; ``""``: none."""
+    content, memory = configmap.read(_configmap(key, world)), world.memory(key)
+    if content is None:
+        return ""
+    if content.hash not in memory.configs:
+        shares = {name: configmap.share_of(content, model.model_name) for name, model in members.items()}
+        memory.remember_config(content.hash, shares)
+    return content.hash
+
+
+async def _is_gone(plan: plans.Plan, body: Body, world: World) -> bool:
+    """Tell whether the server was deleted though no watch has told: its objects were there, and are not."""
+    known = body.get("status", {}).get("conditions") and world.applier.missing(plan.objects)
+    return bool(known) and not await existence.exists(body, world.client, world.store)
+
+
+def _configmap(key: Key, world: World) -> Body | None:
+    return world.store.children(key).objects.get((kinds.CONFIG_MAP.name, f"{labels.object_name(key[1])}-models"))
+
+
+async def _absent(
+    server: spec.ModelServer, members: Mapping[str, spec.TFModel], deployment: Body | None, world: World
+) -> set[str]:
+    """Return the claims that are wanted, not mounted yet, and don't exist: pods with them could not start, for nobody's good."""
+    absent = set()
+    for claim in sorted(plans.wanted_claims(server, members.values()) - plans.mounted_claims(deployment)):
+        try:
+            found = await world.client.get(kinds.CLAIM, server.namespace, claim)
+        except errors.NotFound:
+            absent.add(claim)
+        else:
+            absent |= {claim} if "deletionTimestamp" in found["metadata"] else set()
+    return absent
+
+
+def pod_facts(key: Key, world: World) -> tuple[facts.PodFacts, ...]:
+    return observe.pod_facts(world.store.children(key).deployment, live_pods(key, world), world.agents.report)
+
+
+def live_pods(key: Key, world: World) -> tuple[Body, ...]:
+    """Return the pods of the server that are not on their way out, whose agents are followed from now on."""
+    found, name = world.store.children(key).pods, labels.object_name(key[1])
+    pods = tuple(pod for pod in found if workload.belongs_to(pod, name) and not workload.terminating(pod))
+    world.agents.follow(key, pods)
+    return pods
