@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.bench.operator.agents import AGENT_PORT, SELECTOR, application
-from tests.bench.operator.api import MERGE, Api
+from tests.bench.operator.api import MERGE, Api, ApiError
 from tests.bench.operator.fleet import Fleet, Pod, agent_state, wanted_versions
 from tests.cluster import EmbeddedCluster
 from tfmodel_serving import agent_config, model_config
@@ -106,14 +107,14 @@ class Played:
         async for exists, body in api.follow(path, SELECTOR):
             await self._goes_on.wait()
             if exists and not body.get("status", {}).get("podIP") and "deletionTimestamp" not in body["metadata"]:
-                with contextlib.suppress(Exception):  # it may be gone by now
+                with contextlib.suppress(ApiError):  # it may be gone by now
                     await self._start(api, f"{path}/{body['metadata']['name']}/status")
                 continue
             self.agents.see_pod(exists, body)
 
     async def _start(self, api: Api, path: str) -> None:
         number = next(_addresses)
-        address = f"127.77.{number // 250}.{number % 250 + 1}"
+        address = f"127.{64 + os.getpid() % 128}.{number // 250}.{number % 250 + 1}"  # other runs have addresses of their own
         await web.TCPSite(self._runner, address, AGENT_PORT).start()
         conditions = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")]
         agent = {"name": "agent", "ready": True, "started": True, "restartCount": 0, "image": "a", "imageID": "a", "state": {"running": {}}}
