@@ -138,6 +138,6 @@ def test_the_drain_token_of_an_adopted_deployment_is_kept(name):
 
 
 def test_a_config_hash_names_what_agents_read():
-    first, relabelled = planned(), planned(versionLabels={"stable": 3})
-    assert first.config_hash != relabelled.config_hash
-    assert first.deployment == relabelled.deployment, "a change of the models restarts no pod"
+    first, other = planned(), planned(versionPolicy={"specific": {"versions": [3]}})
+    assert first.config_hash != other.config_hash
+    assert first.deployment == other.deployment, "a change of the models restarts no pod"

@@ -76,6 +76,7 @@ class Watch:
         if not other_pods:
             self._labels_may_move(before, after)
             self._labels_stay(after)
+            self._nothing_goes_early(before, after, good)
         self._published |= after.versions
 
     def _one_at_a_time(self, before: configs.Config, after: configs.Config, known: frozenset[int], held: frozenset[int]) -> None:
@@ -99,6 +100,13 @@ class Watch:
             seen = [pod.mount.at(self.cluster.now - JUST_NOW * back).get(version) for back in (0, 1)]
             verified = any(files is not None and files.complete for files in seen)
             assert verified or not pod.ready, f"{version} is not verified on {pod.name}"
+
+    def _nothing_goes_early(self, before: configs.Config, after: configs.Config, good: frozenset[int]) -> None:
+        """What serves isn't dropped before a ready pod has something that stays: its agent would save it, and it would be too few."""
+        for pod in self.cluster.pods:
+            served = set(pod.serves(MODEL))
+            if pod.ready and served & (before.versions - after.versions) and not self._faulted_lately(pod, RESTART_SECONDS):
+                assert served & after.versions & good, f"{pod.name} has {sorted(served)}, and {after} is published"
 
     def _labels_stay(self, after: configs.Config) -> None:
         """A label that the user wants and clients can use isn't taken away while its version is served."""
@@ -127,11 +135,15 @@ class Watch:
     def _labels_agree(self) -> None:
         """A label that clients can use in one ready pod is not missing in another for long: they reach any of them.
 
-        While pods are replaced it may be: what is new comes with the new ones.
+        While pods are replaced it may be: what is new comes with the new ones. So may one on a version whose files have become
+        bad: a server that starts anew hasn't got it, and its agent tries again with back-off.
         """
         ready = [pod for pod in self.cluster.pods if pod.ready and pod.server and self._serving.get(pod)]
         wish = self.cluster.desired.labels
-        wanted = {"stable"} if wish is None else set(wish)
+        loadable = {v for v, files in self.cluster.volume.now.items() if files.complete and files.sound and not files.deadly}
+        loadable -= {v for pod in ready for name, v in {*pod.history.failures, *pod.history.crashes} if name == MODEL}
+        lost = {label for pod in ready for label, version in self._serving[pod][1] if version not in loadable}
+        wanted = ({"stable"} if wish is None else set(wish)) - lost
         usable = {pod: wanted & {label for label, _ in self._serving[pod][1]} for pod in ready}
         differing = len({frozenset(labels) for labels in usable.values()}) > 1
         rolling = len({pod.template for pod in self.cluster.pods}) > 1
