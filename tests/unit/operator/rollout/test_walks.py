@@ -1,6 +1,7 @@
 """Random walks over edits, files and faults: the invariants hold at every moment, and what can be reached is reached.
 
-``ROLLOUT_STEPS`` sets how many steps are taken in all.
+The walks of `make test` are the same ones each time, so that a change is judged by what it does; those of `make soak`, for which
+``ROLLOUT_STEPS`` says how many steps are taken in all, are other ones each time.
 """
 
 from __future__ import annotations
@@ -251,6 +252,6 @@ def test_walks():
         Walk,
         settings=settings(
             max_examples=max(1, STEPS // STEPS_PER_WALK), stateful_step_count=STEPS_PER_WALK, deadline=None,
-            suppress_health_check=list(HealthCheck), print_blob=True,
+            suppress_health_check=list(HealthCheck), print_blob=True, derandomize="ROLLOUT_STEPS" not in os.environ,
         ),
     )

@@ -76,6 +76,7 @@ class Watch:
         if not other_pods:
             self._labels_may_move(before, after)
             self._labels_stay(after)
+            self._nothing_goes_early(before, after, good)
         self._published |= after.versions
 
     def _one_at_a_time(self, before: configs.Config, after: configs.Config, known: frozenset[int], held: frozenset[int]) -> None:
@@ -99,6 +100,13 @@ class Watch:
             seen = [pod.mount.at(self.cluster.now - JUST_NOW * back).get(version) for back in (0, 1)]
             verified = any(files is not None and files.complete for files in seen)
             assert verified or not pod.ready, f"{version} is not verified on {pod.name}"
+
+    def _nothing_goes_early(self, before: configs.Config, after: configs.Config, good: frozenset[int]) -> None:
+        """What serves isn't dropped before a ready pod has something that stays: its agent would save it, and it would be too few."""
+        for pod in self.cluster.pods:
+            served = set(pod.serves(MODEL))
+            if pod.ready and served & (before.versions - after.versions) and not self._faulted_lately(pod, RESTART_SECONDS):
+                assert served & after.versions & good, f"{pod.name} has {sorted(served)}, and {after} is published"
 
     def _labels_stay(self, after: configs.Config) -> None:
         """A label that the user wants and clients can use isn't taken away while its version is served."""
