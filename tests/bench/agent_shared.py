@@ -109,6 +109,6 @@ async def look(server: modelserver.ModelServer, names: list[str], wanted: list[s
         seen = await server.look(names)
         history = looks.fold(history, seen, fingerprints, now)
         step = steps.next_step(wanted, seen, history, now)
-        report.report("uid", "hash", "", wanted, seen, history, step, now)
+        report.report("uid", "hash", "", wanted, seen, history, step, now, {})
         if step.push is not None:
             history = memory.answered(memory.sent(history, step.push, now, fingerprints), now)
