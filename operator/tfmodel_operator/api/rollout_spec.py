@@ -95,7 +95,7 @@ def parse(rollout: Mapping[str, Any]) -> Rollout:
         progress_deadline_seconds=_natural(rollout, "progressDeadlineSeconds", default.progress_deadline_seconds, least=1),
         bake_seconds=_natural(rollout, "bakeSeconds", default.bake_seconds, least=0),
         comparison=Comparison(
-            _choice(ComparisonPolicy, comparison, "policy", default.comparison.policy),
+            _choice(ComparisonPolicy, comparison, "policy", default.comparison.policy, within="comparison."),
             _fraction(comparison, "maxRelativeDifference", default.comparison.max_relative_difference),
         ),
         on_failure=_choice(OnFailure, rollout, "onFailure", default.on_failure),
@@ -122,11 +122,11 @@ def _member(fields: Mapping[str, Any], name: str, kind: type[_Value], default: _
     return value
 
 
-def _choice(kind: type[_Choice], fields: Mapping[str, Any], name: str, default: _Choice) -> _Choice:
+def _choice(kind: type[_Choice], fields: Mapping[str, Any], name: str, default: _Choice, within: str = "") -> _Choice:
     try:
         return kind(fields.get(name, default))
     except ValueError as error:
-        raise InvalidRollout(f"spec.rollout.{name}: choose one of {', '.join(kind)}") from error
+        raise InvalidRollout(f"spec.rollout.{within}{name}: choose one of {', '.join(kind)}") from error
 
 
 def _natural(fields: Mapping[str, Any], name: str, default: _Number, least: int) -> _Number:

@@ -40,7 +40,7 @@ def test_every_field_is_read():
         ({"bakeSeconds": -1}, "spec.rollout.bakeSeconds: use a whole number, 0 or more, instead of -1"),
         ({"bakeSeconds": True}, "spec.rollout.bakeSeconds: use a whole number, 0 or more, instead of True"),
         ({"comparison": []}, "spec.rollout.comparison: [] is no dict; leave it out for {}"),
-        ({"comparison": {"policy": "Maybe"}}, "spec.rollout.policy: choose one of Disabled, Report, Require"),
+        ({"comparison": {"policy": "Maybe"}}, "spec.rollout.comparison.policy: choose one of Disabled, Report, Require"),
         (
             {"comparison": {"maxRelativeDifference": "nan"}},
             "spec.rollout.comparison.maxRelativeDifference: use a decimal such as \"0.001\" instead of 'nan'",
