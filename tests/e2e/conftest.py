@@ -101,11 +101,12 @@ class Bench:
         )
         return dict(self.get("tfmodel", name))
 
-    def wait_reason(self, reason: str, name: str = "half", timeout: float = 60) -> str:
-        """Wait until Ready gives this reason; return its message."""
+    def wait_reason(self, reason: str, name: str = "half", timeout: float = 60, says: str = "") -> str:
+        """Wait until Ready gives this reason, in a message with these words; return the message."""
         found = self.cluster.wait_for(
-            f"{name} to say {reason}", lambda: self.condition(name=name), timeout, done=lambda found: found.get("reason") == reason
-        )
+            f"{name} to say {reason} {says}".rstrip(), lambda: self.condition(name=name), timeout,
+            done=lambda found: found.get("reason") == reason and says in found["message"],
+        )  # fmt: skip
         return str(found["message"])
 
     def address(self, service: str = "half", port: int = 8501) -> str:

@@ -199,8 +199,9 @@ def test_a_missing_claim_is_named_and_heals(bench, half_plus_two):
 def test_a_missing_base_path_and_one_without_versions_are_named_and_heal(bench, half_plus_two):
     directory = bench.claim()
     bench.tfmodel()
-    message = bench.wait_reason("SourceUnavailable", timeout=90)
-    assert "base path /models/models/half does not exist (PersistentVolumeClaim models, path half)" in message
+    # At first the claim may not be bound yet, which is the same reason.
+    missing = "base path /models/models/half does not exist (PersistentVolumeClaim models, path half)"
+    bench.wait_reason("SourceUnavailable", timeout=90, says=missing)
     (directory / "half").mkdir()
     assert "holds no version directory" in bench.wait_reason("NoVersionFound")
     put(directory, 1, half_plus_two)
