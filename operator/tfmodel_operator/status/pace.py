@@ -22,8 +22,6 @@ JOINING_SECONDS = 2.5
 """In that time a model that joins a shared server mostly becomes AVAILABLE: one status says all, the server counts it once."""
 NARRATION_SECONDS = 5.0
 """The same where only words and numbers are others."""
-STARTING_SECONDS = 10.0
-"""Before the first status of a TFModel while others wait: in that time it mostly becomes Ready, and nothing else need be told."""
 
 Status = Mapping[str, Any]
 
@@ -37,8 +35,6 @@ def patience(before: Status, status: Status, *, busy: bool) -> float:
     was = ready(before).get("status", "False")
     if ready(status)["status"] != was or (_is_stalled(status) and not _is_stalled(before)):
         return 0.0
-    if busy and not before.get("conditions"):
-        return STARTING_SECONDS
     return NARRATION_SECONDS if busy or _gist(status) == _gist(before) else NEWS_SECONDS
 
 

@@ -23,7 +23,7 @@ NOW, NEWS, NARRATION = 0.0, pace.NEWS_SECONDS, pace.NARRATION_SECONDS
 @pytest.mark.parametrize(
     ("before", "after", "seconds", "when_busy"),
     [
-        pytest.param(NOTHING, status(), NEWS, pace.STARTING_SECONDS, id="first word"),
+        pytest.param(NOTHING, status(), NEWS, NARRATION, id="first word"),
         pytest.param(NOTHING, status("True", "AsDesired"), NOW, NOW, id="first word, and ready already"),
         pytest.param(NOTHING, status(reason="InvalidSpec", stalled=True), NOW, NOW, id="first word, and stalled already"),
         pytest.param(status(), status("True", "AsDesired"), NOW, NOW, id="ready"),
