@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tests.modelserver import monitor, retrier, servables, source, status
 from tests.modelserver.manager import TICK_SECONDS, Manager
+from tests.unit import played_reload
 from tfmodel_agent import history as memory
 from tfmodel_agent import journal, looks, readiness, steps, view
 from tfmodel_serving import model_config, saved_model
-from tfmodel_serving.protos import serving_pb2
 
 LOAD_SECONDS = 0.35
 LOOK_SECONDS = 0.2
@@ -128,7 +128,7 @@ class Server:
         self._manager = Manager(managed, lambda servable, path: _Loader(volume, servable))
         self._source = source.PathSource(self._manager.aspire)
         self._next_poll = clock()
-        self._waiting: tuple[monitor.StateMonitor, set[str]] | None = None
+        self._waiting: played_reload.Reload | None = None
 
     @property
     def busy(self) -> bool:
@@ -143,11 +143,7 @@ class Server:
     def reload(self, models: list[model_config.Model]) -> None:
         """HandleReloadConfigRequest: waits for one settled version of each new name."""
         assert not self.busy, "a second reload in flight is executed later, as a full replacement"
-        message = serving_pb2.ModelServerConfig.FromString(model_config.to_message(models).SerializeToString())
-        new = {model.name for model in models} - self._source.names()
-        fresh = monitor.StateMonitor(self._bus)
-        self._source.update(message.model_config_list.config)
-        self._waiting = (fresh, new)
+        self._waiting = played_reload.begin(self._bus, self._source, models)
         self._finish()
 
     def tick(self) -> None:
@@ -164,26 +160,14 @@ class Server:
         self._next_poll = self._clock()
 
     def look(self, names: set[str]) -> memory.Seen:
-        found = {name: self.states.versions(name) for name in names}
-        return memory.Seen(
-            {name: {one.id.version: _version(one) for one in versions} for name, versions in found.items() if versions}
-        )
+        return played_reload.seen(self.states, names)
 
     def available(self, name: str) -> set[int]:
         return {one.id.version for one in self.states.versions(name) if one.state is monitor.State.AVAILABLE}
 
     def _finish(self) -> None:
-        if self._waiting is not None:
-            fresh, names = self._waiting
-            settled = (monitor.State.AVAILABLE, monitor.State.END)
-            if all(any(one.state in settled for one in fresh.versions(name)) for name in names):
-                fresh.close()
-                self._waiting = None
-
-
-def _version(one: monitor.ServableState) -> memory.ServerVersion:
-    code = one.health.code.value if one.health is not None else 0
-    return memory.ServerVersion(one.state.name, code, str(one.health or ""))
+        if self._waiting is not None and self._waiting.is_answered():
+            self._waiting = None
 
 
 class World:

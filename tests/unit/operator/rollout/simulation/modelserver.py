@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from tests.modelserver import monitor, retrier, servables, source, status
 from tests.modelserver.harness import HarnessState
 from tests.modelserver.manager import Manager
+from tests.unit import played_reload
 from tests.unit.operator.rollout.simulation.volume import Files, Mount
 from tfmodel_agent import history as memory
 from tfmodel_serving import model_config
-from tfmodel_serving.protos import serving_pb2
 
 UNLOAD_SECONDS = 0.2
 QUIET_TICKS = 25
@@ -95,7 +95,7 @@ class ModelServer:
         self._manager = Manager(self._managed, lambda servable, _: _Loader(lambda: self._files(servable.version)))
         self._source = _Source(self._manager.aspire, links)
         self._next_poll = clock()
-        self._waiting: tuple[monitor.StateMonitor, set[str]] | None = None
+        self._waiting: played_reload.Reload | None = None
         self.labels: dict[str, int] = {}
         self.events = 0
         self._quiet = 0  # ticks since anything happened
@@ -111,13 +111,9 @@ class ModelServer:
         """HandleReloadConfigRequest: waits for one settled version of each new name."""
         assert not self.busy, "a second reload in flight is executed later, as a full replacement"
         models = list(models)
-        message = serving_pb2.ModelServerConfig.FromString(model_config.to_message(models).SerializeToString())
-        new = {model.name for model in models} - self._source.names()
-        fresh = monitor.StateMonitor(self._bus)
-        self._source.update(message.model_config_list.config)
+        self._waiting = played_reload.begin(self._bus, self._source, models)
         self._quiet = 0
         self.labels = {label: v for model in models for label, v in model.version_labels.items()}
-        self._waiting = (fresh, new)
         self._finish()
 
     def tick(self) -> None:
@@ -136,10 +132,7 @@ class ModelServer:
         self._finish()
 
     def look(self, names: set[str]) -> memory.Seen:
-        found = {name: self._states.versions(name) for name in names}
-        return memory.Seen(
-            {name: {one.id.version: _version(one) for one in versions} for name, versions in found.items() if versions}
-        )
+        return played_reload.seen(self._states, names)
 
     def available(self, name: str) -> dict[int, Files]:
         """What a request for model ``name`` can reach."""
@@ -161,14 +154,5 @@ class ModelServer:
         self._quiet = 0
 
     def _finish(self) -> None:
-        if self._waiting is not None:
-            fresh, names = self._waiting
-            settled = (monitor.State.AVAILABLE, monitor.State.END)
-            if all(any(one.state in settled for one in fresh.versions(name)) for name in names):
-                fresh.close()
-                self._waiting = None
-
-
-def _version(one: monitor.ServableState) -> memory.ServerVersion:
-    code = one.health.code.value if one.health is not None else 0
-    return memory.ServerVersion(one.state.name, code, str(one.health or ""))
+        if self._waiting is not None and self._waiting.is_answered():
+            self._waiting = None
