@@ -6,6 +6,7 @@ It is put together from *shares*, one of each model on the server.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -151,12 +152,18 @@ class Content:
 def read(found: Manifest | None) -> Content | None:
     """Return what ConfigMap ``found`` says; None: there is none, or somebody has spoilt it."""
     files = (found or {}).get("data") or {}
-    try:
-        entries = model_config.from_text(files["models.config"])
-        known = agent_config.from_json(files["agent.json"])
-    except (KeyError, model_config.InvalidModelConfig, agent_config.InvalidAgentConfig):
+    if not files.keys() >= {"models.config", "agent.json"}:
         return None
-    return Content(entries, known, content_hash(files), bool((found or {}).get("immutable")))
+    return _read(files["models.config"], files["agent.json"], fixed=bool((found or {}).get("immutable")))
+
+
+@functools.lru_cache(maxsize=64)  # a pass reads the same text at several places, and parsing it is most of what a look costs
+def _read(models_config: str, agent_json: str, *, fixed: bool) -> Content | None:
+    try:
+        entries, known = model_config.from_text(models_config), agent_config.from_json(agent_json)
+    except (model_config.InvalidModelConfig, agent_config.InvalidAgentConfig):
+        return None
+    return Content(entries, known, agent_config.content_hash(models_config, agent_json), fixed)
 
 
 def published(content: Content | None, name: str) -> facts.Published | None:
