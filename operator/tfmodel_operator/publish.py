@@ -28,7 +28,9 @@ async def publish(body: Body, status: dict[str, Any], key: Key, world: World, *,
         return pace.next_look(status)
     now, patience = time.monotonic(), pace.patience(before, status, busy=world.busy())
     memory.news_since = now if memory.news_since is None else memory.news_since
-    due = max(memory.written + patience, memory.news_since + (gather_seconds if patience else 0.0)) - now
+    due = memory.written + patience - now
+    if patience:
+        due = max(due, memory.news_since + gather_seconds - now, memory.told + pace.ECHO_SECONDS - now)
     if due > 0:
         return due
     memory.news_since = None

@@ -164,6 +164,7 @@ async def _touch(desired: Desired, key: Key, world: World) -> None:
         if touched or report.state is None or report.state.config_hash == desired.config_hash:
             continue
         await applying.touch(pod, desired.config_hash, {}, world)
+        world.memory(key).told = time.monotonic()
 
 
 def _now() -> datetime.datetime:

@@ -122,6 +122,7 @@ class Memory:
         until: Monotonic seconds, until which that holds good.
         judged: Facts and stored status from which no other status followed.
         written: Monotonic seconds of the last write of status; at first, of the first pass.
+        told: Monotonic seconds, at which a pod was last told that it has a new config.
         news_since: Monotonic seconds, since when status would say something else than it does; None: it says all.
         kept: A status that was written and what the API server made of it, if that is something else.
         configs: Of a shared server: what each model had in the configs that were published last, by their hash.
@@ -135,6 +136,7 @@ class Memory:
     configs: dict[str, Mapping[str, configmap.Share]] = dataclasses.field(default_factory=dict)
     judged: tuple[facts.Facts, Any] | None = None
     kept: tuple[Any, Any] | None = None
+    told: float = float("-inf")
     news_since: float | None = None
 
     def holds(self, edition: int, now: float) -> bool:

@@ -6,6 +6,7 @@ Source: tensorflow/serving, config/model_server_config.proto.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -22,6 +23,8 @@ CANDIDATE_SUFFIX = "--candidate"
 MAX_VERSION = 2**63 - 1
 MAX_BYTES = 900 * 1024
 """Limit for `models.config`: a ConfigMap holds 1 MiB in all."""
+SHORT_CHARACTERS = 4096
+"""Of a text that is worth keeping once it is parsed: that of a few models."""
 
 
 class InvalidModelConfig(ValueError):
@@ -111,7 +114,7 @@ def to_text(models: Iterable[Model]) -> str:
     """
     message = to_message(models)
     text = text_format.MessageToString(message) or "model_config_list {\n}\n"
-    if text_format.Parse(text, pb.ModelServerConfig()) != message:
+    if _parse(text) != message:
         raise InvalidModelConfig("the model config does not survive being written as text; report this as a bug")
     if len(text.encode()) > MAX_BYTES:
         raise ModelConfigTooLarge(
@@ -127,12 +130,21 @@ def from_text(text: str) -> tuple[Model, ...]:
         InvalidModelConfig: Not the text of a `ModelServerConfig`, or a model must not be sent to a server.
     """
     try:
-        message = text_format.Parse(text, pb.ModelServerConfig())
+        message = _parse(text)
     except text_format.ParseError as error:
         raise InvalidModelConfig(f"not a ModelServerConfig in text format: {error}") from error
     models = tuple(_from_entry(entry) for entry in message.model_config_list.config)
     _check(models)
     return models
+
+
+def _parse(text: str) -> pb.ModelServerConfig:
+    return _parse_short(text) if len(text) <= SHORT_CHARACTERS else text_format.Parse(text, pb.ModelServerConfig())
+
+
+@functools.lru_cache(maxsize=2048)  # the parser is plain Python, and the config of each server of its own is read again and again
+def _parse_short(text: str) -> pb.ModelServerConfig:
+    return text_format.Parse(text, pb.ModelServerConfig())
 
 
 def _from_entry(entry: pb.ModelConfig) -> Model:
