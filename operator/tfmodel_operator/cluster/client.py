@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 import aiohttp
+import orjson
 import yarl
 
 from tfmodel_operator.api import kinds
@@ -196,7 +197,7 @@ class ApiClient:
             raise errors.Unavailable("nothing is written while it isn't certain that the lease is ours")
         session, url, identity = self._connected(path, params)
         sent = {"Content-Type": "application/json", **identity, **(headers or {})}
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else _encoded(body)
         try:
             async with session.request(method, url, data=data, headers=sent) as response:
                 await self._check(verb, response)
@@ -237,9 +238,16 @@ class ApiClient:
         return self._session, url, self._current.as_http_headers()
 
 
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # half a character, or a number over 64 bits, that a pod has brought in: the API server answers to that
+        return json.dumps(body).encode()
+
+
 def _object(text: bytes) -> dict[str, Any]:
     """Return the JSON object in ``text``; a ValueError if there is another thing, such as a proxy's page."""
-    document = json.loads(text)
+    document = orjson.loads(text)
     if not isinstance(document, dict):
         raise ValueError("it is no JSON object")
     return document

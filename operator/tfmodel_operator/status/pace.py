@@ -21,7 +21,7 @@ NEWS_SECONDS = 1.0
 JOINING_SECONDS = 2.5
 """In that time a model that joins a shared server mostly becomes AVAILABLE: one status says all, the server counts it once."""
 ECHO_SECONDS = 2.0
-"""After a pod has been told of its new config: in a tenth of that its agent mostly says that it follows, which changes the status."""
+"""After a pod has been told of its new config: mostly within a tenth of that its agent follows, and there is more to tell."""
 NARRATION_SECONDS = 5.0
 """The same where only words and numbers are others."""
 

@@ -204,3 +204,19 @@ def test_a_session_sends_no_cookies_and_follows_no_environment():
         return response
 
     run(test)
+
+
+@pytest.mark.parametrize("value", ["half \ud83d", 2**70, {1: "one"}])
+def test_what_only_the_api_server_can_judge_is_sent_to_it(value):
+    received = []
+
+    async def answer(request):
+        received.append(json.loads(await request.text())["spec"])
+        return web.json_response({})
+
+    async def test():
+        async with api(answer) as client:
+            await client.apply({**MANIFEST, "spec": value})
+
+    run(test)
+    assert received == [json.loads(json.dumps(value))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from aiohttp import web
 
@@ -83,3 +84,19 @@ def test_a_model_that_is_gone_is_forgotten():
     models.gone = True
     _, world = publishing(models, READY, READY)
     assert world.store.model(KEY) is None
+
+
+def test_what_a_pod_that_was_just_told_answers_is_waited_for_unless_ready_changes():
+    models, looks = Models(), []
+
+    async def test():
+        async with api(models) as client:
+            world = World(Store(), client, None, None, Recorder(client, "one"), None, busy=lambda: False)
+            world.store.upsert("TFModel", models.body)
+            world.memory(KEY).written, world.memory(KEY).told = float("-inf"), time.monotonic()
+            for one in (status(reason="WaitingForPods"), READY):
+                looks.append(await publish.publish(world.store.model(KEY), one, KEY, world))
+
+    run(test)
+    assert models.writes == [READY]
+    assert 0 < looks[0] <= pace.ECHO_SECONDS
