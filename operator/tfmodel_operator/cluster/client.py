@@ -76,6 +76,7 @@ class ApiClient:
         self._counted = counted
         self.may_write: Callable[[], bool] = lambda: True
         self._session: aiohttp.ClientSession | None = None
+        self._ssl: ssl.SSLContext | None = None
         self._current: Credentials | None = None
         self._refreshed = 0.0
 
@@ -129,9 +130,9 @@ class ApiClient:
             total=seconds + CONNECT_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=inactivity_seconds
         )
         path, rest = kind.path(namespace), b""
-        session, url, headers = self._connected(path, params)
+        session, url, headers, trusted = self._connected(path, params)
         try:
-            async with session.get(url, headers=headers, timeout=patience) as response:
+            async with session.get(url, headers=headers, timeout=patience, ssl=trusted) as response:
                 await self._check("watch", response)
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
@@ -141,8 +142,8 @@ class ApiClient:
         except aiohttp.SocketTimeoutError as error:
             raise errors.Silent(f"watch of {path}: nothing for {inactivity_seconds:.0f} s") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._counted("watch", 0)
-            raise errors.Unavailable(f"watch of {path}: {error or type(error).__name__}") from error
+            self._failed("watch", error)
+            raise errors.Unavailable(f"watch of {path}: {_words(error)}") from error
         except ValueError as error:
             raise errors.Unavailable(f"watch of {path}: what it tells can't be read: {error}") from error
 
@@ -195,16 +196,16 @@ class ApiClient:
         await self._limit.wait()
         if method != "GET" and not self.may_write():
             raise errors.Unavailable("nothing is written while it isn't certain that the lease is ours")
-        session, url, identity = self._connected(path, params)
+        session, url, identity, trusted = self._connected(path, params)
         sent = {"Content-Type": "application/json", **identity, **(headers or {})}
         data = None if body is None else _encoded(body)
         try:
-            async with session.request(method, url, data=data, headers=sent) as response:
+            async with session.request(method, url, data=data, headers=sent, ssl=trusted) as response:
                 await self._check(verb, response)
                 document = _object(await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._counted(verb, 0)
-            raise errors.Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
+            self._failed(verb, error)
+            raise errors.Unavailable(f"{method} {path}: {_words(error)}") from error
         except ValueError as error:
             raise errors.Unavailable(f"{method} {path}: the answer can't be read: {error}") from error
         return document
@@ -219,23 +220,43 @@ class ApiClient:
             self._limit.pause(_seconds(response.headers.get("Retry-After", "1")))
         raise errors.from_status(response.status, _message(await response.text(errors="replace")))
 
-    def _connected(self, path: str, params: Mapping[str, str] | None) -> tuple[aiohttp.ClientSession, yarl.URL, dict[str, str]]:
-        """Return the session, the whole URL, and the headers that say who we are now; the session outlives every token."""
+    def _failed(self, verb: str, error: Exception) -> None:
+        self._counted(verb, 0)
+        if isinstance(error, aiohttp.ClientSSLError):  # whom we trust, or our certificate, may have been replaced since
+            self._current = self._ssl = None
+
+    def _connected(
+        self, path: str, params: Mapping[str, str] | None
+    ) -> tuple[aiohttp.ClientSession, yarl.URL, dict[str, str], ssl.SSLContext]:
+        """Return the session, the whole URL, and the headers that say who we are now, and whom we trust.
+
+        The session outlives every token. Contexts are kept too: connections are only used again under the same one.
+        """
         now = time.monotonic()
         if self._current is None or now - self._refreshed > self.REFRESH_SECONDS:
             self._current, self._refreshed = self._credentials(), now
         if self._session is None:
             # No limit: watches hold a connection each, and the rest is as many as there are workers.
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._current.as_ssl_context())
+            connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=TIMEOUT,
                 headers=HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+        self._ssl = self._ssl or self._current.as_ssl_context()
         query = f"?{urllib.parse.urlencode(params)}" if params else ""
         url = yarl.URL(f"{self._current.server.rstrip('/')}{path}{query}", encoded=True)  # a sixth of a call goes into encoding
-        return self._session, url, self._current.as_http_headers()
+        return self._session, url, self._current.as_http_headers(), self._ssl
+
+
+def _words(error: Exception) -> str:
+    """Return what is wrong with a connection, without the address in memory of what it would be encrypted with."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"cannot trust {error.host}:{error.port}: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    return str(error) or type(error).__name__
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -30,7 +30,9 @@ class Nobody:
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+async def serving(
+    handler: Handler, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Answer requests by ``handler``; yield the URL."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -41,8 +43,8 @@ async def serving(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> A
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, handler_cancellation=True)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
-        yield f"http://{host}:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        yield f"{'https' if tls else 'http'}://{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
