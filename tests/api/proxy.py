@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the API server, which can be cut, or go silent as a dead network does."""
+"""A TCP proxy in front of the API server, which can be slow, be cut, or go silent as a dead network does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._loop = asyncio.new_event_loop()
-        self._refusing = False
+        self._refusing, self._delay = False, 0.0
         self._open: dict[asyncio.StreamWriter, asyncio.Event] = {}  # by connection, and whether anything gets through
         self._server = self._loop.run_until_complete(asyncio.start_server(self._connected, "127.0.0.1", 0))
         self.port = int(self._server.sockets[0].getsockname()[1])
@@ -39,6 +39,14 @@ class Proxy:
                 flowing.clear()
 
         self._do(stop)
+
+    def slow(self, seconds: float) -> None:
+        """Let everything wait for so long on its way, in both directions."""
+
+        def delay() -> None:
+            self._delay = seconds
+
+        self._do(delay)
 
     def cut(self) -> None:
         """Close all connections, and every new one at once."""
@@ -86,6 +94,7 @@ class Proxy:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
+                await asyncio.sleep(self._delay)
                 await flowing.wait()
                 writer.write(data)
                 await writer.drain()

@@ -87,6 +87,59 @@ def test_an_api_server_that_is_away_is_waited_for(cluster, tfmodel, namespace, o
     assert operator.process.poll() is None
 
 
+def test_an_api_server_that_is_slow_is_worked_with(cluster, tfmodel, namespace, operator, proxy):
+    proxy.slow(1.0)  # two seconds for an answer, and more for a new connection
+    cluster.apply(*(tfmodel(f"slow-{number}") for number in range(5)))
+    for number in range(5):
+        made(cluster, namespace, f"slow-{number}")
+        cluster.wait_for("its status", lambda n=number: cluster.get("-n", namespace, "tfmodel", f"slow-{n}")["status"].get("conditions"))
+    assert (operator.process.poll(), operator.get("/livez")[0], operator.get("/readyz")[0]) == (None, 200, 200)
+    proxy.slow(0.0)
+    assert operator.says("A pass broke off by a bug; will try again") is None
+
+
+def crowded(user):
+    """What has the API server refuse with 429 all but a few of the requests that ``user`` makes at a time, as a crowded one does."""
+    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
+    rule = {"subjects": [{"kind": "User", "user": {"name": user}}], "resourceRules": [everything]}
+    limited = {"nominalConcurrencyShares": 1, "limitResponse": {"type": "Reject"}}
+    flow = {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "crowded"}, "rules": [rule]}
+    api = "flowcontrol.apiserver.k8s.io/v1"
+    return [
+        {"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": "crowded"}, "spec": {"type": "Limited", "limited": limited}},
+        {"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": "crowded"}, "spec": flow},
+    ]
+
+
+@pytest.fixture
+def service_account(cluster, namespace):
+    """A user that isn't exempt from priority and fairness, as administrators are: its name, and its kubeconfig."""
+    cluster.kubectl("-n", namespace, "create", "serviceaccount", "crowd")
+    cluster.kubectl("create", "clusterrolebinding", namespace, "--clusterrole=cluster-admin", f"--serviceaccount={namespace}:crowd")
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    for one in config["users"]:
+        one["user"] = {"token": cluster.kubectl("-n", namespace, "create", "token", "crowd").strip()}
+    path = cluster.directory / f"{namespace}-crowd.kubeconfig"
+    path.write_text(json.dumps(config))
+    return f"system:serviceaccount:{namespace}:crowd", path
+
+
+def test_an_api_server_that_refuses_most_for_the_crowd_gets_what_it_asks_for(cluster, tfmodel, namespace, service_account):
+    user, kubeconfig = service_account
+    cluster.apply(*crowded(user))
+    running = start(cluster, namespace, kubeconfig)
+    try:
+        cluster.apply(*(tfmodel(f"crowd-{number}") for number in range(15)))
+        for number in range(15):
+            made(cluster, namespace, f"crowd-{number}")
+        assert any('code="429"' in line for line in running.get("/metrics")[1].splitlines()), "else nothing was tried here"
+        assert running.says("A pass broke off by a bug; will try again") is None
+        assert running.process.poll() is None
+    finally:
+        running.stop()
+        cluster.kubectl("delete", "flowschema/crowded", "prioritylevelconfiguration/crowded")
+
+
 @pytest.mark.parametrize("others", [pytest.param(["other"], id="others stay"), pytest.param([], id="the only one")])
 def test_a_deletion_in_a_gap_of_the_watch_is_noticed(cluster, tfmodel, namespace, operator, proxy, others):
     cluster.apply(tfmodel("gone"), *(tfmodel(other) for other in others))
