@@ -13,6 +13,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
+# Two tests at a time: those on real nodes wait most of the time. A tier whose tests share a cluster stays in one process.
+BY_TWO := -n 2 --dist loadgroup
 KUBE ?= embedded
 
 .PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-rollout-latency bench-operator bench-operator-start bench-rollout bench-shared fuzz soak lint verify generate format images clean
@@ -45,10 +47,10 @@ demo-env: $(STAMP)  ## Print the export lines for using the demo's cluster by ha
 	@$(RUN) -m tests.cluster env --name demo
 
 test: $(STAMP) prerequisites lint verify  ## Run every tier, the cheap ones first
-	@$(PYTEST) tests/unit tests/golden tests/fuzz tests/api tests/contract tests/agent tests/cluster tests/bench tests/e2e
+	@$(PYTEST) $(BY_TWO) tests/unit tests/golden tests/fuzz tests/e2e tests/api tests/contract tests/agent tests/cluster tests/bench
 
 test-unit: $(STAMP)  ## Unit, property, golden and short fuzz tests: no network, nothing but Python
-	@$(PYTEST) tests/unit tests/golden tests/fuzz
+	@$(PYTEST) $(BY_TWO) tests/unit tests/golden tests/fuzz
 
 contract-test: $(STAMP)  ## The model server's behaviour (BINARY=path or IMAGE=reference: of a real one)
 	@BINARY="$(BINARY)" IMAGE="$(IMAGE)" $(PYTEST) tests/contract

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -10,6 +11,18 @@ import pytest
 # How long an example takes says something of the machine only. CI tries the same examples each time; everybody else new ones.
 hypothesis.settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("untimed")
+
+
+TIERS = ("e2e", "api", "contract", "agent", "cluster", "bench")
+"""Directories whose tests share something that takes long to start: of several processes (`-n 2`), one runs them all."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        tier = item.path.relative_to(here).parts[0]
+        if tier in TIERS:
+            item.add_marker(pytest.mark.xdist_group(tier))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
