@@ -17,6 +17,7 @@ TIERS = ("e2e", "api", "contract", "agent", "cluster", "bench")
 """Directories whose tests share something that takes long to start: of several processes (`-n 2`), one runs them all."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
