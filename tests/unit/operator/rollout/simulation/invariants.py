@@ -102,7 +102,13 @@ class Watch:
             assert verified or not pod.ready, f"{version} is not verified on {pod.name}"
 
     def _nothing_goes_early(self, before: configs.Config, after: configs.Config, good: frozenset[int]) -> None:
-        """What serves isn't dropped before a ready pod has something that stays: its agent would save it, and it would be too few."""
+        """What serves isn't dropped before a ready pod has something that stays: its agent would save it, and it would be too few.
+
+        But a first version whose approval is withdrawn: that is what was asked for.
+        """
+        rollout = self.cluster.desired.rollout
+        if not good and rollout.approval is Approval.MANUAL and rollout.approved_version not in before.versions:
+            return
         for pod in self.cluster.pods:
             served = set(pod.serves(MODEL))
             if pod.ready and served & (before.versions - after.versions) and not self._faulted_lately(pod, RESTART_SECONDS):

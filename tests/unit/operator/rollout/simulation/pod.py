@@ -70,7 +70,7 @@ class Pod:
     def crash(self) -> None:
         """The model server ends by itself."""
         now = self._clock()
-        self.server, self.links = None, self.links
+        self.server, self.ready = None, False  # to the kubelet a container that doesn't run isn't ready
         recent = [time for time in self.crashes if now - time < CRASH_MEMORY_SECONDS]
         self.server_at = now + BACKOFF_SECONDS[min(len(recent), len(BACKOFF_SECONDS) - 1)]
         self.crashes = [*recent, now]
