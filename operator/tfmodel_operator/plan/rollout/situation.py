@@ -112,7 +112,8 @@ class Situation:
         What can't be had any more is no reason to give up what can.
         """
         coming = self.published.versions if self.immutable else self.target(candidate)
-        return frozenset(version for version in coming if version == candidate or not self.fleet.is_nowhere(version))
+        gone = {v for v in coming if v != candidate and (self.fleet.is_nowhere(v) or wanted.lost(v, self.fleet))}
+        return coming - gone
 
     def wish(self, target: frozenset[int]) -> Mapping[str, int]:
         """Return where the user wants labels, once ``target`` is served."""

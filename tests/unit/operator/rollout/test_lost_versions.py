@@ -10,6 +10,7 @@ from tests.unit.operator.rollout.makers import NOW, desired, pod, seen
 from tfmodel_operator.plan.rollout import planner
 from tfmodel_operator.plan.rollout.record import Candidate, Good, Record
 from tfmodel_operator.plan.rollout.step import Phase
+from tfmodel_serving import state
 from tfmodel_serving.model_config import All, Latest
 
 
@@ -58,6 +59,20 @@ def test_a_candidate_is_promoted_without_what_no_pod_can_have(lost):
     """To give it up would leave clients nothing."""
     step = plan(All(), [pod("a", {1: lost, 2: "AVAILABLE"}), pod("b", {1: lost, 2: "AVAILABLE"})], GROWING, now=NOW + 100)
     assert (step.phase, step.promoted, step.config.versions) == (Phase.SETTLING, 2, {2})
+
+
+def test_a_candidate_is_promoted_without_what_is_gone_and_some_pod_lacks():
+    """A label that is still on it, because it can't move, is no reason to wait for ever."""
+    pods = [pod("a", {1: "Missing", 2: "AVAILABLE"}), with_gone(pod("b", {2: "AVAILABLE"}))]
+    step = plan(All(), pods, GROWING, labels={"stable": 9})
+    assert (step.phase, step.promoted, step.config.versions) == (Phase.SETTLING, 2, {2})
+
+
+def with_gone(one):
+    """Version 1 serves, and its directory is gone."""
+    (model,) = one.report.models
+    model = dataclasses.replace(model, versions=(state.VersionState(1, "Missing", "AVAILABLE"), *model.versions))
+    return dataclasses.replace(one, report=dataclasses.replace(one.report, models=(model,)))
 
 
 def test_what_another_pod_has_is_waited_for():
