@@ -9,6 +9,8 @@ other model; fed again as before, the server would die again, for ever. So:
 * A version that was loading alone is the cause, as far as anybody can tell. The next try waits, longer each time, and after the
   last one the version stays out until its files change. A server killed by something else at the very moment is thus forgiven.
 * Where nothing else serves there is nobody to protect: it is tried for ever, as the kubelet would.
+* A version that has served with the same files most likely died of something else: the machine, or somebody's kill. It is tried
+  again soon, as long as clients are not sent here anyhow because it is missing.
 
 A load that hangs until the server is restarted for it counts like a death, and weighs more: it was in the way of every reload.
 """
@@ -26,6 +28,10 @@ PROTECTING_SECONDS = (660.0, 3600.0)
 remembers a crash (10 minutes), so that each costs the others one restart at once, and not a growing back-off."""
 LONELY_SECONDS = (10.0, 30.0, 120.0, 600.0)
 """Waits where nothing else serves; the last one again and again."""
+SERVED_SECONDS = (1.0, 5.0, 20.0, 60.0, 300.0)
+"""The same for a version that has served with the same files, where clients are not sent to this pod without it."""
+SERVED_PROTECTING_SECONDS = (60.0, *PROTECTING_SECONDS)
+"""Waits of such a version where others would be taken down again."""
 MAX_KNOWN = 200
 """Crashes that are remembered; the latest ones."""
 
@@ -87,24 +93,34 @@ def pardon(known: Mapping[Key, Crash], asked: Iterable[Key]) -> Mapping[Key, Cra
     return {**known, **{key: dataclasses.replace(known[key], alone=0, is_hang=False) for key in set(asked) & set(known)}}
 
 
-def retry_at(crash: Crash, *, has_neighbours: bool) -> float | None:
-    """Return when the version may be loaded again, alone, or None: not before its files change."""
+def retry_at(crash: Crash, *, protects: bool, has_served: bool = False) -> float | None:
+    """Return when the version may be loaded again, alone, or None: not before its files change.
+
+    Args:
+        protects: Clients get something else from this server, which a death would cost them.
+        has_served: It has been AVAILABLE with the files that it had when the server died.
+    """
     if crash.alone == 0:
         return crash.at
-    if not has_neighbours:
-        return crash.at + LONELY_SECONDS[min(crash.alone, len(LONELY_SECONDS)) - 1]
+    if not protects:
+        waits: tuple[float, ...] = SERVED_SECONDS if has_served else LONELY_SECONDS
+        return crash.at + waits[min(crash.alone, len(waits)) - 1]
+    waits = SERVED_PROTECTING_SECONDS if has_served else PROTECTING_SECONDS
     tries = crash.alone + crash.is_hang
-    return crash.at + PROTECTING_SECONDS[tries - 1] if tries <= len(PROTECTING_SECONDS) else None
+    return crash.at + waits[tries - 1] if tries <= len(waits) else None
 
 
-def describe(version: int, crash: Crash, *, has_neighbours: bool) -> str:
-    """Say what speaks against ``version`` and what comes next: `the model server died while version 3 was loading (2 times)`."""
+def describe(version: int, crash: Crash, again: float | None) -> str:
+    """Say what speaks against ``version`` and what comes next: `the model server died while version 3 was loading (2 times)`.
+
+    Args:
+        again: When it is loaded again, as :func:`retry_at` says.
+    """
     event = "had to be restarted" if crash.is_hang else "died"
     if crash.alone == 0:
         company = f" and {crash.others} more were" if crash.others else " was"
         return f"the model server {event} while version {version}{company} loading; it is loaded alone next"
     times = "1 time" if crash.alone == 1 else f"{crash.alone} times"
-    again = retry_at(crash, has_neighbours=has_neighbours)
     then = "it stays out until its files change" if again is None else f"it is tried again after {_show(again - crash.at)}"
     return f"the model server {event} while version {version} was loading ({times}); {then}"
 

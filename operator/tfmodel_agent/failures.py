@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 RETRY_SECONDS = (10.0, 30.0, 120.0, 600.0)
-"""Waits before a version that failed is tried again; after the last one it stays out until its files change."""
+"""Waits before a version that failed is tried again; after the last one it stays out until its files change, unless it has
+served with them."""
 Key = tuple[str, int]
 """Model and version."""
 
@@ -24,11 +25,15 @@ class Failure:
 Failures = Mapping[Key, Failure]
 
 
-def retry_at(failure: Failure) -> float | None:
-    """Return when a failed version may be pushed again, or None: not before its files change."""
-    if failure.count > len(RETRY_SECONDS):
+def retry_at(failure: Failure, *, has_served: bool = False) -> float | None:
+    """Return when a failed version may be pushed again, or None: not before its files change.
+
+    Args:
+        has_served: It has been AVAILABLE with the same files: it is the machine that has changed, and may change again.
+    """
+    if failure.count > len(RETRY_SECONDS) and not has_served:
         return None
-    return failure.at + RETRY_SECONDS[failure.count - 1]
+    return failure.at + RETRY_SECONDS[min(failure.count, len(RETRY_SECONDS)) - 1]
 
 
 def with_failed(failures: Failures, key: Key, message: str, fingerprint: object, now: float) -> Failures:

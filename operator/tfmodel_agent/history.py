@@ -92,7 +92,7 @@ class History:
         loading: Versions that were pushed and have neither served nor failed since.
         serving: Versions that were AVAILABLE when the server last answered.
         labels: Where each label of a model was put last, in this life of the server or an earlier one.
-        served: What `serving` was at the end of the server's previous life.
+        served: What `serving` was at the end of the last life of the server in which clients were sent to it, by model.
         crashes: What speaks against versions that were loading when the server died.
         trial: The one of them that may be loaded now.
         suspect: Why the server must be restarted; ``""`` if it needn't.

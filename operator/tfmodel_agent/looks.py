@@ -46,18 +46,24 @@ def _next_life(history: memory.History, now: float) -> memory.History:
     elif history.suspect:  # for no load
         loading = {key: load for key, load in loading.items() if key in history.alive}
     marks = {key: load.mark for key, load in loading.items()}
-    serving_names = {name for name, _ in history.serving}
     return memory.History(
         pushed={},
         pushed_at=now,
         failures=history.failures,
         proven=history.proven,
         labels=history.labels,
-        served=history.serving | {key for key in history.served if key[0] not in serving_names},
+        served=_served(history),
         crashes=blaming.blame(history.crashes, marks, now, is_hang=bool(history.suspect)),
         began_at=now,
         was_fed=history.is_fed or history.was_fed,
     )
+
+
+def _served(history: memory.History) -> frozenset[Key]:
+    """Return what the next life is to have again; a life in which no client was sent here changes nothing of that."""
+    first, then = (history.serving, history.served) if history.is_fed else (history.served, history.serving)
+    names = {name for name, _ in first}
+    return first | {key for key in then if key[0] not in names}
 
 
 def _failures(history: memory.History, seen: memory.Seen, fingerprints: Mapping[Key, object], now: float) -> failed.Failures:

@@ -1,9 +1,10 @@
 """When a pod is ready.
 
-A dedicated server is ready while each of its models answers. A shared one must not be taken from its Services by one model
-that does not: it is ready once all has been served that could be served at once, and from then on while the server answers.
-Clients of a model are kept from pods that lack it by the model's own Service. No client is sent to the private name of a
-candidate, so it has no part in either.
+A dedicated server is ready once clients get from it what they get from any other pod: an answer of each model, by each label, and
+not only of a version on its way in. From then on it is while each model answers; when its server is restarted, it begins anew. A
+shared one must not be taken from its Services by one model that does not answer: it is ready once all has been served that could
+be served at once, and from then on while the server answers. Clients of a model are kept from pods that lack it by the model's
+own Service. No client is sent to the private name of a candidate, so it has no part in either.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from tfmodel_agent import history as memory
 from tfmodel_agent import steps, trials
-from tfmodel_serving import agent_config, model_config
+from tfmodel_serving import agent_config, model_config, saved_model
 
 FIRST_LOOKS_SECONDS = 5.0
 """How long a pod that has just started waits for verdicts on files: two looks, and a slow volume."""
@@ -34,7 +35,7 @@ def is_ready(
         return history.is_fed
     public = _public(wanted)
     return all(is_available(one.model.name, seen) for one in public) and (
-        history.is_fed or history.was_fed or all(_is_labelled(one, seen, history) for one in public)
+        history.is_fed or all(_has_all(one, seen, history) for one in public)
     )
 
 
@@ -53,8 +54,8 @@ def is_fed(
     """Tell whether the server has, or had in this life, all that it could be given at once; a dedicated one: all it must have."""
     if history.is_fed or not seen.reachable:
         return history.is_fed
-    if readiness is agent_config.Readiness.EVERY_MODEL and not history.was_fed:
-        return all(is_available(one.model.name, seen) and _is_labelled(one, seen, history) for one in _public(wanted))
+    if readiness is agent_config.Readiness.EVERY_MODEL:
+        return all(is_available(one.model.name, seen) and _has_all(one, seen, history) for one in _public(wanted))
     if history.was_fed and now - history.began_at > REFEED_SECONDS:
         return True
     return not any(_is_awaited(one, seen, history, now) for one in _public(wanted))
@@ -65,24 +66,57 @@ def _public(wanted: Iterable[steps.Wanted]) -> list[steps.Wanted]:
     return [one for one in wanted if not model_config.is_candidate_name(one.model.name)]
 
 
-def _is_labelled(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> bool:
-    """Tell whether clients can use every label: a pod that starts gets none before.
+def _has_all(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> bool:
+    """Tell whether clients get from this pod what they are to get from any."""
+    available = _live(wanted, seen, "AVAILABLE")
+    is_asked_for = bool(steps.named(wanted.model, available))
+    return is_asked_for and _is_labelled(wanted, seen, history, _not_refused(wanted)) and _is_restored(wanted, seen, history)
 
-    One whose version doesn't load here keeps the pod out, and so stops the replacement of those that have it. One whose files are
-    gone keeps nobody out: no other pod could load it either.
+
+def _is_restored(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> bool:
+    """Tell whether the server has something again that has served before it was restarted, if that can still be had.
+
+    Else a version that is only on its way in would get all requests, because the one they are meant for is late.
     """
-    if history.pushed is None:
-        return True  # what labels there are isn't known
-    placed = history.pushed[wanted.model.name].labels if wanted.model.name in history.pushed else {}
+    served = {version for name, version in history.served if name == wanted.model.name}
+    before = {version for version in steps.named(wanted.model, served) if _can_come_back(wanted, version, history)}
+    return not before or bool(before & _live(wanted, seen, "AVAILABLE"))
+
+
+def _can_come_back(wanted: steps.Wanted, version: int, history: memory.History) -> bool:
+    key = (wanted.model.name, version)
+    is_whole = version in _not_refused(wanted) and trials.is_proven(key, wanted.fingerprints, history)
+    return is_whole and key not in history.failures and not trials.is_given_up(key, history)
+
+
+def _is_labelled(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, to_be_had: frozenset[int]) -> bool:
+    """Tell whether clients can use every label: a pod that starts, or whose server was restarted, gets none before.
+
+    One whose version doesn't load here, or whose files are being written, keeps the pod out, and so stops the replacement of
+    those that have it. One whose files are gone keeps nobody out: no other pod could load it either.
+    """
+    pushed = history.pushed or {}  # an agent that has just started sends the whole config at once
+    placed = pushed[wanted.model.name].labels if wanted.model.name in pushed else {}
+    can_be_had = to_be_had | _live(wanted, seen, *memory.LIVE)
+    return all(placed.get(label) == version for label, version in wanted.model.version_labels.items() if version in can_be_had)
+
+
+def _live(wanted: steps.Wanted, seen: memory.Seen, *states: str) -> frozenset[int]:
+    """Return the versions of the model that the server has in one of ``states``."""
     served = seen.models.get(wanted.model.name, {})
-    can_be_had = wanted.verified | {version for version, found in served.items() if found.state in memory.LIVE}
-    return all(label in placed for label, version in wanted.model.version_labels.items() if version in can_be_had)
+    return frozenset(version for version, found in served.items() if found.state in states)
+
+
+def _not_refused(wanted: steps.Wanted) -> frozenset[int]:
+    """Return the versions whose files are good, or are still looked at or written."""
+    rejected = saved_model.Verdict.REJECTED
+    return frozenset(version for version, finding in wanted.findings.items() if finding.verdict is not rejected)
 
 
 def _is_awaited(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> bool:
     name = wanted.model.name
     if is_available(name, seen):
-        return not _is_labelled(wanted, seen, history)
+        return not _is_labelled(wanted, seen, history, wanted.verified)
     if history.was_fed:
         return any(served == name and not trials.is_barred((served, version), history) for served, version in history.served)
     targets = steps.wanted_versions(wanted, seen, history, now)

@@ -9,7 +9,8 @@ core/availability_preserving_policy.cc, model_servers/server_core.cc; measured o
 * A version that ended with an error is taken out and, after more than one poll of the server, tried again with back-off.
 * A new name holds the server's reload lock until it has loaded, and may take the server down: beside models that serve, names
   are added one at a time, unless they have served before with the same files.
-* A server that was restarted gets first, and at once, what had served before. What was loading when it died is loaded alone.
+* A server that was restarted gets first, and at once, what had served before. What was loading when it died is loaded alone;
+  before everything new if it has served with the same files, else after everything else.
 * A name is added again only when the END of its previous life was seen.
 * One reload in flight, ever. An overdue one, or a load that hangs, makes the server suspect: only a restart helps. One that waits
   while nothing is served or loading, behind somebody else's, is overdue sooner.
@@ -18,7 +19,7 @@ core/availability_preserving_policy.cc, model_servers/server_core.cc; measured o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tfmodel_agent import failures, trials
 from tfmodel_agent import history as memory
@@ -84,15 +85,23 @@ def wanted_versions(wanted: Wanted, seen: memory.Seen, history: memory.History, 
             return (sound | serving) & frozenset(versions)
 
 
+def named(model: model_config.Model, versions: Iterable[int]) -> frozenset[int]:
+    """Return those of ``versions`` that the policy doesn't rule out."""
+    policy, there = model.version_policy, frozenset(versions)
+    return there & frozenset(policy.versions) if isinstance(policy, model_config.Specific) else there
+
+
 def next_step(wanted: Sequence[Wanted], seen: memory.Seen, history: memory.History, now: float) -> Step:
     """Return the next safe step; calling it again with the same facts gives the same step."""
     step = _step(wanted, seen, history, now)
-    if not step.settled or not history.crashes:
+    if not history.crashes or not (step.settled or step.push):
         return step
     can_be_loaded = [(one.model.name, version) for one in wanted for version in one.verified]
     for key in trials.due(can_be_loaded, history, now):
+        if not step.settled and (history.is_fed or not trials.has_served(key, history)):
+            continue  # after everything else; but what clients had, and miss, comes first
         trial = _step(wanted, seen, dataclasses.replace(history, trial=key), now)
-        if trial.push is not None:
+        if trial.push is not None and memory.keys(trial.push) - memory.keys(history.pushed or {}) == {key}:
             return dataclasses.replace(trial, reason=f"{trial.reason}, alone: the server died while it was loading")
     return step
 
@@ -146,9 +155,14 @@ def _entry(wanted: Wanted, seen: memory.Seen, history: memory.History, now: floa
 
 
 def _restored(wanted: Wanted, target: frozenset[int], history: memory.History) -> frozenset[int]:
-    """Return what a restarted server gets of a model: if the target has not served yet, what did serve; the target comes then."""
+    """Return what a restarted server gets of a model: if the target has not served yet, what did serve; the target comes then.
+
+    What the config doesn't name any more only if nothing else can be had: it may have been taken back.
+    """
     name = wanted.model.name
     before = wanted.verified & {version for served, version in history.served if served == name}
+    if target:
+        before &= named(wanted.model, before)
     if not before or (target and _is_proven(wanted, target, history)):
         return target
     served = {version for version in before if not trials.is_barred((name, version), history)}
@@ -183,7 +197,7 @@ def _held_back(wanted: Wanted, version: int, history: memory.History, now: float
         return False  # never failed, or on trial again
     if failure.fingerprint != wanted.fingerprints.get(version):
         return now < failure.at + 2 * memory.STALE_SECONDS  # its files have changed: no back-off, but let the old life end
-    again = failures.retry_at(failure)
+    again = failures.retry_at(failure, has_served=trials.is_proven(key, wanted.fingerprints, history))
     return again is None or now < again
 
 

@@ -23,15 +23,26 @@ def due(can_be_loaded: Iterable[failures.Key], history: memory.History, now: flo
     due = []
     for key in can_be_loaded:
         crash = history.crashes.get(key)
-        again = crashes.retry_at(crash, has_neighbours=has_neighbours(key, history)) if crash else None
+        again = _retry_at(key, crash, history) if crash else None
         if crash is not None and again is not None and now >= again:
             due.append((crash.alone, crash.at, key))
     return [key for _, _, key in sorted(due)]
 
 
-def has_neighbours(key: failures.Key, history: memory.History) -> bool:
-    """Tell whether anything else serves, or did before the server died."""
-    return bool((history.serving | history.served) - {key})
+def _retry_at(key: failures.Key, crash: crashes.Crash, history: memory.History) -> float | None:
+    has_neighbours = bool((history.serving | history.served) - {key})
+    is_missed = has_served(key, history) and not history.is_fed  # clients are not sent to the neighbours either
+    return crashes.retry_at(crash, protects=has_neighbours and not is_missed, has_served=has_served(key, history))
+
+
+def has_served(key: failures.Key, history: memory.History) -> bool:
+    """Tell whether a version that is suspected has been AVAILABLE with the files that it had when the server died."""
+    return key in history.crashes and history.proven.get(key) == history.crashes[key].mark
+
+
+def is_given_up(key: failures.Key, history: memory.History) -> bool:
+    """Tell whether the server has died of a version so often that nothing should wait for it any longer."""
+    return key in history.crashes and history.crashes[key].alone > len(crashes.SERVED_SECONDS)
 
 
 def is_proven(key: failures.Key, fingerprints: Mapping[int, object], history: memory.History) -> bool:
@@ -48,4 +59,4 @@ def serves_other_files(key: failures.Key, fingerprints: Mapping[int, object], hi
 def describe(key: failures.Key, history: memory.History) -> str:
     """Say what speaks against a version and what comes next; ``""`` if nothing does."""
     crash = history.crashes.get(key)
-    return crashes.describe(key[1], crash, has_neighbours=has_neighbours(key, history)) if crash else ""
+    return crashes.describe(key[1], crash, _retry_at(key, crash, history)) if crash else ""

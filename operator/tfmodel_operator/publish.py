@@ -10,6 +10,8 @@ from tfmodel_operator.api import labels
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors, existence
 from tfmodel_operator.cluster.store import Body
+from tfmodel_operator.plan.progress import Progress
+from tfmodel_operator.plan.rollout.step import Phase
 from tfmodel_operator.status import events, pace
 from tfmodel_operator.world import World
 
@@ -40,6 +42,22 @@ async def publish(body: Body, status: dict[str, Any], key: Key, world: World, *,
     if memory.kept:
         log.warning("The API server keeps another status than was written: does the CRD have this operator's version?")
     return pace.next_look(status)
+
+
+def tell_step(before: Progress | None, after: Progress, **about: object) -> None:
+    """Say to the log that a rollout has come to another phase, or another config is published.
+
+    Args:
+        before: What was decided last; None: nothing is remembered, and only what is in motion is worth a line.
+        about: Further fields.
+    """
+    step = after.step
+    was = None if before is None else (before.step.phase, before.step.config)
+    if was == (step.phase, step.config) or (was is None and step.phase is Phase.COMPLETE):
+        return
+    config = None if step.config is None else str(step.config)
+    fields = {"step": step.reason, "promoted": step.promoted, "candidate": step.candidate, "config": config}
+    log.info("Rollout is %s", step.phase, extra={**fields, **about})
 
 
 async def _write_status(body: Body, status: dict[str, Any], world: World) -> Any:

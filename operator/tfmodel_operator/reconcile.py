@@ -107,13 +107,14 @@ def _unmoved(before: Desired, said: tuple[facts.PodFacts, ...], key: Key, world:
     found = plans.look(before.model, world.store.children(key), said, before.template_hash, _now())
     if found.publication != before.progress.publication:
         return None
+    publish.tell_step(before.progress, found)
     return dataclasses.replace(before, progress=found, said=said)
 
 
 async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, world: World) -> Desired:
     """Plan anew and apply the plan."""
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
-    edition, memory.desired = world.store.edition(key), None
+    edition, last, memory.desired = world.store.edition(key), memory.desired, None
     model = spec.parse(body)
     plan = plans.make_plan(model, world.platform, children, _now(), said, reconcile_joined.own_home(model, world))
     if (
@@ -122,11 +123,13 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
         and not await existence.exists(body, world.client, world.store)
     ):
         raise Vanished
+    publish.tell_step(last.progress if last else None, plan.progress)
     in_place, problem = await applying.apply(plan.objects, key, world, kept=plan.kept)
     said, progress = _said(key, world), plan.progress
     if in_place and world.store.model(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
         progress = plans.look(model, children, said, plan.template_hash, _now())
+        publish.tell_step(plan.progress, progress)
     pods = children.pods if plan.depends_on_pods else None
     found = Desired(
         model, progress, plan.config_hash, plan.touches, plan.template_hash, plan.again_in_seconds, pods, said, problem

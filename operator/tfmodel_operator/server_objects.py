@@ -7,7 +7,7 @@ import datetime
 import time
 from collections.abc import Mapping
 
-from tfmodel_operator import applying
+from tfmodel_operator import applying, publish
 from tfmodel_operator.api import facts, kinds, labels, spec
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors, existence
@@ -51,7 +51,13 @@ def _unmoved(known: SharedDesired, key: Key, world: World) -> SharedDesired | No
     steps = _steps(known.server, moved, said, key, world)
     if any(step.publication != known.steps[name].publication for name, step in steps.items()):
         return None
+    _tell(known.steps, steps)
     return dataclasses.replace(known, steps={**known.steps, **steps}, said=said)
+
+
+def _tell(before: Mapping[str, Progress], after: Mapping[str, Progress]) -> None:
+    for name, step in after.items():
+        publish.tell_step(before.get(name), step, tfmodel=name)
 
 
 def said_of(config_hash: str, members: Mapping[str, spec.TFModel], key: Key, world: World) -> Pods:
@@ -74,7 +80,7 @@ async def _carry_out(
 ) -> SharedDesired | None:
     """Plan anew and apply the plan; None: the server is gone."""
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
-    edition, memory.shared = world.store.edition(key), None
+    edition, last, memory.shared = world.store.edition(key), memory.shared, None
     joined = join.join(server, asking, join.incumbents(_configmap(key, world)), sizes)
     before = _published(joined.members, key, world)
     steps = _steps(server, joined.members, said_of(before, joined.members, key, world), key, world)
@@ -92,11 +98,13 @@ async def _carry_out(
     if await _is_gone(plan, body, world):
         return None
     memory.remember_config(plan.config_hash, plan.shares)
+    _tell(last.steps if last else {}, steps)
     in_place, problem = await applying.apply(plan.objects, key, world)
     said, after = said_of(plan.config_hash, joined.members, key, world), steps
     if in_place and world.store.owner(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
         after = _steps(server, joined.members, said, key, world)
+        _tell(steps, after)
     goes_on = any(step.publication != steps[name].publication for name, step in after.items())
     steady = pace.STALLED_SECONDS if problem or absent else pace.STEADY_SECONDS
     again = 0.0 if goes_on else min(steady, plan.again_in_seconds or steady)

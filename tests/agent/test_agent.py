@@ -118,6 +118,53 @@ def test_a_killed_server_is_fed_again_all_at_once(pod):
     assert pod.reloads()[before:] == ["a: - -> {1}; b: - -> {1}; c: - -> {1}; half: - -> {1}"]
 
 
+@pytest.mark.parametrize("labels", [{"stable": 1}, {}], ids=["labelled", "without labels"])
+def test_a_server_killed_while_it_loads_what_clients_had_gives_them_nothing_else(pod, labels):
+    pod.serve(pod.model(policy=Specific((1,)), **labels))
+    pod.wait_for("the label", lambda: pod.version(1).get("labels") == list(labels) and pod.state()["settled"])
+    pod.kill_server()
+    pod.wait_for("not ready", lambda: pod.get("/readyz")[0] == 503)
+    pod.put(2)
+    pod.serve(pod.model(policy=Specific((1, 2)), **labels))
+    for deaths in (1, 2):
+        before = len(pod.reloads())
+        pod.start_server()
+        pod.wait_for("version 1 to be sent", lambda since=before: any("{1" in change for change in pod.reloads()[since:]), timeout=60)
+        pod.kill_server()
+        if pod.agent is not None and deaths == 1:
+            pod.kill_agent()
+            pod.start_agent()
+            pod.wait_for("the agent", lambda: pod.state())
+    pod.start_server()
+    served: list[set[int]] = []
+
+    def is_ready():
+        ready, available = pod.get("/readyz")[0] == 200, pod.available()
+        served.extend([available] if ready else [])
+        return ready and available == {1, 2}
+
+    pod.wait_for("both versions", is_ready, timeout=60)
+    assert all(1 in available for available in served), served
+    assert pod.get("/v1/models/half/labels/stable/metadata", pod.rest_port)[0] == (200 if labels else 400)
+
+
+def test_a_restarted_server_that_can_not_load_what_a_label_is_on_is_left_to_other_pods_until_the_label_goes(pod):
+    directory = pod.put(2)
+    pod.serve(pod.model(policy=Specific((1, 2)), stable=2))
+    pod.wait_serving(1, 2)
+    pod.wait_for("the label", lambda: pod.version(2)["labels"] == ["stable"])
+    graph = directory / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes().replace(b"AddV2", b"NoAdd"))
+    pod.wait_for("the files to be seen", lambda: "have been written to" in pod.version(2)["message"], timeout=60)
+    assert pod.get("/readyz")[0] == 200, "what is loaded doesn't change with its files"
+    pod.kill_server()
+    pod.start_server()
+    pod.wait_for("it to fail", lambda: pod.version(2).get("reason") == "ModelLoadFailed" and pod.available() == {1}, timeout=60)
+    assert pod.get("/readyz")[0] == 503
+    pod.serve(pod.model(policy=Specific((1, 2))))
+    pod.wait_for("version 1 to do", lambda: pod.get("/readyz")[0] == 200)
+
+
 def test_after_a_restart_what_failed_before_is_left_out_of_the_first_reload(pod):
     graph = pod.put(1, name="bad") / "saved_model.pb"
     graph.write_bytes(graph.read_bytes().replace(b"AddV2", b"NoAdd"))  # verification can't know which kernels a server has

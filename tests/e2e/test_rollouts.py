@@ -143,6 +143,24 @@ def test_a_refused_version_is_promoted_when_the_gate_is_opened_and_somebody_asks
         model.only(clients, other)
 
 
+def test_a_refused_version_is_held_for_inspection_until_another_one_comes(model):
+    old, refused, good = model.promoted, model.next(), model.next() + 1
+    compare = {"policy": "Require", "maxRelativeDifference": "0.9"}
+    model.edit(rollout={"strategy": "InPlace", "comparison": compare, "onFailure": "Hold"})
+    with model.steady(old, good) as clients:
+        model.put(refused, plus=-1000.0, records=RECORDS)
+        model.told("Held", says=f"version {refused} failed, and is kept as half--candidate for inspection", promotedVersion=old)
+        model.published(str(old), f"stable={old}", str(refused))
+        assert model.bench.predict([1.0], model="half--candidate") == [0.5 - 1000.0]
+        ready, stalled, available = (model.bench.condition(kind)["status"] for kind in ("Ready", "Stalled", "Available"))
+        assert (ready, stalled, available) == ("False", "True", "True")
+        model.only(clients, old)
+        model.put(good, records=RECORDS)
+        model.complete(good)
+        model.only(clients, good)
+        model.published(str(good), f"stable={good}")
+
+
 def test_a_candidate_waits_for_approval_under_its_private_name(model):
     old, new = model.promoted, model.next()
     manual = {"strategy": "InPlace", "approval": "Manual"}

@@ -16,7 +16,7 @@ from tests.modelserver.manager import TICK_SECONDS, Manager
 from tests.unit import played_reload
 from tfmodel_agent import history as memory
 from tfmodel_agent import journal, looks, readiness, steps, view
-from tfmodel_serving import model_config, saved_model
+from tfmodel_serving import agent_config, model_config, saved_model
 
 LOAD_SECONDS = 0.35
 LOOK_SECONDS = 0.2
@@ -175,11 +175,19 @@ class World:
 
     Args:
         has_kubelet: A server that the agent calls suspect is killed and started again.
+        mode: What readiness is about.
 
     ``models`` is what is desired; change it at any time.
     """
 
-    def __init__(self, root: Path, *, has_kubelet: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        has_kubelet: bool = True,
+        mode: agent_config.Readiness = agent_config.Readiness.PER_MODEL,
+    ) -> None:
+        self._mode = mode
         self._has_kubelet = has_kubelet
         self.now = 100.0
         self.volume = Volume(root)
@@ -190,6 +198,7 @@ class World:
         self.history = memory.History()
         self.asked: Server | None = None  # which server has our reload in flight
         self.step = steps.Step("")
+        self.is_ready = False
         self.trace: list[str] = []
         self.died_at: list[float] = []
         self._next_look = self._verifies_from = self._back_at = self.now
@@ -275,7 +284,8 @@ class World:
         names = set(self.models) | self.history.names
         seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
         self.history = looks.fold(self.history, seen, marks, self.now)
-        self.history = dataclasses.replace(self.history, is_fed=readiness.is_fed(wanted, seen, self.history, self.now))
+        self.history = dataclasses.replace(self.history, is_fed=readiness.is_fed(wanted, seen, self.history, self.now, self._mode))
+        self.is_ready = readiness.is_ready(self._mode, wanted, seen, self.history)
         self.step = steps.next_step(wanted, seen, self.history, self.now)
         if self.step.suspect and not self.history.suspect:
             self.history = memory.suspected(self.history, self.step.suspect)

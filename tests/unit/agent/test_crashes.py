@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.agent.simulation import AWAY_SECONDS, World
 from tfmodel_agent import crashes, journal, looks, steps, trials
 from tfmodel_agent import history as memory
+from tfmodel_serving.agent_config import Readiness
 from tfmodel_serving.model_config import Latest, Model, Specific
 from tfmodel_serving.saved_model import Finding, Verdict
 
@@ -166,6 +167,77 @@ def test_a_server_killed_by_something_else_while_it_loads_costs_the_version_a_wa
     world.run(20)
     assert available(world)["d"] == {1}
     assert message(world, "d") == ""
+
+
+def dedicated(tmp_path):
+    """One model, of which clients get version 1, and 2 is on its way in; its server has just ended."""
+    world = World(tmp_path, mode=Readiness.EVERY_MODEL)
+    join(world, "a", policy=Specific((1,)))
+    world.run(10)
+    assert world.is_ready
+    world.volume.put("a", 2, "a 2", True)
+    world.models["a"] = Model("a", "/models/a", Specific((1, 2)), {"stable": 1})
+    world.restart_server(AWAY_SECONDS)
+    return world
+
+
+def kill_while_it_loads(world, key):
+    run_until(world, lambda: key in world.history.loading)
+    world.restart_server(AWAY_SECONDS)
+
+
+@pytest.mark.parametrize("labels", [{"stable": 1}, {}], ids=["labelled", "without labels"])
+def test_what_clients_had_is_back_soon_and_first_however_often_the_server_was_killed_while_it_loaded(tmp_path, labels):
+    world = dedicated(tmp_path)
+    world.models["a"] = dataclasses.replace(world.models["a"], version_labels=labels)
+    for _ in range(3):
+        kill_while_it_loads(world, ("a", 1))
+    assert world.history.crashes["a", 1].alone == 3
+    killed_at = world.now
+    while not world.is_ready:
+        world.run(0.1)
+        assert world.now - killed_at < sum(crashes.SERVED_SECONDS[:3])
+    assert 1 in world.server.available("a"), "no client may get version 2 alone"
+    assert next(line for line in reversed(world.trace) if "alone" in line).partition(" ")[2].startswith(("a: - -> {1}", "a: {2} -> {1, 2}"))
+    world.run(10)
+    assert available(world) == {"a": {1, 2}}
+
+
+def test_an_agent_that_is_restarted_meanwhile_waits_for_it_as_well(tmp_path):
+    world = dedicated(tmp_path)
+    for _ in range(2):
+        kill_while_it_loads(world, ("a", 1))
+        world.restart_agent()
+    for _ in range(300):
+        world.run(0.1)
+        assert not world.is_ready or 1 in world.server.available("a")
+    assert world.is_ready
+    assert available(world) == {"a": {1, 2}}
+
+
+def test_a_server_that_dies_of_what_clients_had_tries_it_less_and_less_often_and_for_ever(tmp_path):
+    """The machine has changed: it can't be had any more, and nobody but its own clients would be spared."""
+    world = dedicated(tmp_path)
+    world.models["a"] = Model("a", "/models/a", Specific((1,)), {"stable": 1})
+    world.run(10)
+    world.volume.deadly.add(("a", 1))
+    world.restart_server(AWAY_SECONDS)
+    world.run(600)
+    assert 5 <= world.deaths <= 8
+    world.volume.deadly.clear()
+    world.run(crashes.SERVED_SECONDS[-1] + 20)
+    assert world.is_ready
+
+
+def test_where_clients_are_served_without_it_what_served_before_is_tried_soon_once_and_then_protects_them(world):
+    world.volume.deadly.add(("b", 1))
+    world.restart_server(AWAY_SECONDS)
+    for seconds in (100, 600, 400, 3700, 20_000, 100_000):
+        world.run(20)
+        world.skip(seconds)
+    world.run(20)
+    assert world.deaths == 5, "with all, alone at once, after a minute, 11 min and an hour"
+    assert available(world) == {"a": {1}, "b": set(), "c": {1}}
 
 
 def test_a_server_killed_while_nothing_loads_accuses_nobody(world):

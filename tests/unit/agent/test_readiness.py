@@ -12,6 +12,7 @@ from tfmodel_agent import crashes, failures, readiness
 from tfmodel_agent import history as memory
 from tfmodel_serving.agent_config import Readiness
 from tfmodel_serving.model_config import Latest, Model, Specific
+from tfmodel_serving.saved_model import Finding, Verdict
 
 GONE = memory.Seen(message="gone")
 CRASH = crashes.Crash(crashes.mark("files"), 1.0, alone=1)
@@ -66,7 +67,8 @@ LABELLED = dataclasses.replace(wanted("a", verified=[1, 2]), model=Model("a", "/
         pytest.param({1: "AVAILABLE", 2: "LOADING"}, {"stable": 1}, False, id="a label waits for its version"),
         pytest.param({1: "AVAILABLE", 2: FAILED}, {"stable": 1}, False, id="the version of a label doesn't load here"),
         pytest.param({1: "AVAILABLE", 2: "AVAILABLE"}, {"stable": 1}, False, id="one of two is not set yet"),
-        pytest.param({1: "AVAILABLE", 2: "AVAILABLE"}, {"stable": 2, "next": 2}, True, id="a label is about to move"),
+        pytest.param({1: "AVAILABLE", 2: "AVAILABLE"}, {"stable": 2, "next": 2}, False, id="a label is about to move"),
+        pytest.param({1: "AVAILABLE", 2: "AVAILABLE"}, {"stable": 1, "next": 2}, True, id="both are set"),
     ],
 )
 def test_a_pod_that_starts_is_ready_when_clients_can_use_its_labels(server, labels, is_ready):
@@ -74,9 +76,9 @@ def test_a_pod_that_starts_is_ready_when_clients_can_use_its_labels(server, labe
     for mode in Readiness:
         history = dataclasses.replace(fresh, is_fed=readiness.is_fed([LABELLED], seen(a=server), fresh, 9.0, mode))
         assert readiness.is_ready(mode, [LABELLED], seen(a=server), history) is is_ready
-    for life in ({"is_fed": True}, {"was_fed": True}):
-        served = dataclasses.replace(fresh, **life)
-        assert readiness.is_ready(Readiness.EVERY_MODEL, [LABELLED], seen(a=server), served), "one that serves is not taken out for a label"
+    served, restarted = (dataclasses.replace(fresh, **life) for life in ({"is_fed": True}, {"was_fed": True}))
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [LABELLED], seen(a=server), served), "one that serves is not taken out for a label"
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [LABELLED], seen(a=server), restarted) is is_ready
 
 
 def test_a_dedicated_pod_that_starts_is_not_done_with_what_fails():
@@ -91,6 +93,41 @@ def test_a_label_whose_version_is_gone_keeps_nobody_out():
     alone = dataclasses.replace(LABELLED, findings={1: LABELLED.findings[1]})
     history = memory.History(pushed={"a": memory.Served(frozenset({1}), {"stable": 1})}, reachable=True)
     assert readiness.is_ready(Readiness.EVERY_MODEL, [alone], seen(a={1: "AVAILABLE"}), history)
+
+
+def test_a_label_whose_version_is_being_written_keeps_a_pod_out_that_starts():
+    written = {**LABELLED.findings, 2: Finding(Verdict.INCOMPLETE, "variables/variables.index is missing")}
+    fresh = memory.History(pushed={"a": memory.Served(frozenset({1}), {"stable": 1})}, reachable=True)
+    models, server = [dataclasses.replace(LABELLED, findings=written)], seen(a={1: "AVAILABLE"})
+    assert not readiness.is_ready(Readiness.EVERY_MODEL, models, server, fresh)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, models, server, dataclasses.replace(fresh, is_fed=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "is_ready"),
+    [
+        pytest.param({}, False, id="it is to be loaded again"),
+        pytest.param({"crashes": {("a", 1): CRASH}}, False, id="the server has died while it was loading"),
+        pytest.param({"crashes": {("a", 1): dataclasses.replace(CRASH, alone=9)}}, True, id="the server dies of it again and again"),
+        pytest.param({"failures": {("a", 1): FAILURE}}, True, id="it fails to load"),
+        pytest.param({"proven": {("a", 1): crashes.mark("other files")}}, True, id="its files are others now"),
+    ],
+)
+def test_a_version_on_its_way_in_gets_no_requests_because_the_one_that_served_is_late(given, is_ready):
+    both = wanted("a", Specific((1, 2)), verified=[1, 2])
+    proven = {("a", 1): crashes.mark("files")}
+    history = memory.History(**{"reachable": True, "was_fed": True, "served": frozenset({("a", 1)}), "proven": proven, **given})
+    for models, server in (([both], seen(a={2: "AVAILABLE"})), ([wanted("a", Specific((2,)), verified=[1, 2])], seen(a={2: "AVAILABLE"}))):
+        is_named = 1 in models[0].model.version_policy.versions
+        assert readiness.is_ready(Readiness.EVERY_MODEL, models, server, history) is (is_ready or not is_named)
+        assert readiness.is_fed(models, server, history, 9.0, Readiness.EVERY_MODEL) is (is_ready or not is_named)
+
+
+def test_a_pod_that_starts_with_what_the_config_does_not_name_any_more_is_not_ready():
+    """It may have been taken back. A pod that serves is ready, whatever the config has come to name since."""
+    other, fresh = [wanted("a", Specific((2,)), verified=[1, 2])], memory.History(reachable=True, was_fed=True)
+    assert not readiness.is_ready(Readiness.EVERY_MODEL, other, seen(a={1: "AVAILABLE"}), fresh)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, other, seen(a={1: "AVAILABLE"}), dataclasses.replace(fresh, is_fed=True))
 
 
 def test_no_client_is_sent_to_the_private_name_of_a_candidate():

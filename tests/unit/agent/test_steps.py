@@ -112,6 +112,33 @@ def test_a_failed_version_that_the_config_names_anew_is_tried_once_its_old_life_
     assert trace.history.failures["half", 2].count == 1
 
 
+def test_a_version_that_has_served_with_its_files_is_tried_for_ever():
+    """The machine was short of something: it may not be for ever."""
+    trace, half = Trace(), wanted(policy=Specific((1,)), verified=[1])
+    trace.step(half)
+    trace.step(half, seen(half={1: "AVAILABLE"}), after=5)
+    trace.history = memory.History(pushed={}, reachable=True, proven=trace.history.proven)
+    pushed = 0
+    for _ in range(12):
+        pushed += trace.step(half, seen(half={1: FAILED}), after=700).startswith("push half: - -> {1}")
+        trace.step(half, seen(half={1: FAILED}), after=5)
+    assert pushed == 12
+    other = wanted(policy=Specific((1,)), verified=[1], marks={1: "other files"})
+    for _ in range(12):
+        last = trace.step(other, seen(half={1: FAILED}), after=700)
+        trace.step(other, seen(half={1: FAILED}), after=5)
+    assert not last.startswith("push"), "with other files it has never served"
+
+
+def test_a_restarted_server_gets_nothing_that_the_config_has_left_out_meanwhile():
+    """It may have been taken back."""
+    served, proven = frozenset({("half", 2)}), {("half", 2): crashes.mark("files")}
+    history = memory.History(pushed={}, reachable=True, served=served, proven=proven)
+    assert Trace(history).step(wanted(policy=Specific((1,)), verified=[1, 2])) == "push half: - -> {1}"
+    assert Trace(history).step(wanted(policy=Specific((1, 2)), verified=[1, 2])) == "push half: - -> {2}"
+    assert Trace(history).step(wanted(policy=Specific((1,)), verified=[2])) == "push half: - -> {2}", "better than nothing"
+
+
 def test_a_vanished_volume_unloads_nothing():
     trace = Trace()
     trace.step(wanted(verified=[1]))

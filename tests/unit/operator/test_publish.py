@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import logging
 import time
 
 from aiohttp import web
 
 from tests.unit.operator.makers import body
+from tests.unit.operator.rollout.makers import desired, pod, seen
 from tests.unit.operator.test_pace import status
 from tests.unit.operator.wire import api, run
 from tests.unit.operator.wire import status as refusal
 from tfmodel_operator import publish
 from tfmodel_operator.cluster.events import Recorder
 from tfmodel_operator.cluster.store import Store
+from tfmodel_operator.plan.progress import Progress
+from tfmodel_operator.plan.rollout import narrate, planner
 from tfmodel_operator.status import pace
 from tfmodel_operator.world import World
 
@@ -100,3 +105,30 @@ def test_what_a_pod_that_was_just_told_answers_is_waited_for_unless_ready_change
     run(test)
     assert models.writes == [READY]
     assert 0 < looks[0] <= pace.ECHO_SECONDS
+
+
+def progress(*pods, versions=(1,), good=(1,)):
+    found = seen(*pods, versions=set(versions), good=set(good))
+    step = planner.plan_rollout(desired(), found, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp())
+    return Progress(step, narrate.rollout(step, found, "half"))
+
+
+def test_each_step_of_a_rollout_is_a_line_with_its_reason(caplog):
+    caplog.set_level(logging.INFO)
+    complete = progress(pod("a", {1: "AVAILABLE"}))
+    growing = progress(pod("a", {1: "AVAILABLE", 2: ""}))
+    loading = progress(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions=(1, 2))
+    promoted = progress(pod("a", {1: "AVAILABLE", 2: "AVAILABLE"}), versions=(1, 2))
+    publish.tell_step(None, complete)
+    assert not caplog.records, "at the start of the operator nothing has changed"
+    for before, after in ((complete, growing), (growing, growing), (growing, loading), (loading, promoted), (promoted, promoted)):
+        publish.tell_step(before, after, tfmodel="half")
+    publish.tell_step(None, loading)
+    said = [(r.levelname, r.getMessage(), r.promoted, r.candidate, r.config) for r in caplog.records]
+    assert said == [
+        ("INFO", "Rollout is Growing", 1, 2, "{1, 2} stable=1"),
+        ("INFO", "Rollout is Settling", 2, None, "{2} stable=2"),
+        ("INFO", "Rollout is Growing", 1, 2, "{1, 2} stable=1"),
+    ]
+    assert caplog.records[0].step.startswith("publish {1, 2} stable=1: version 2 verified on the one pod")
+    assert caplog.records[0].tfmodel == "half"

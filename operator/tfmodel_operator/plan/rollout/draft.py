@@ -71,13 +71,15 @@ def _is_told_of(s: Situation, version: int) -> bool:
 def _labels(s: Situation, versions: frozenset[int]) -> dict[str, int]:
     """Return where the labels go: a label moves only to a promoted version that all ready pods have AVAILABLE.
 
-    It moves in all pods or in none: not while some that clients are sent to can't see it move.
+    It moves in all pods or in none: not while some that clients are sent to can't see it move. One that keeps all pods out,
+    because its version can't be had, is taken away: what else they have is better than nothing.
     """
     apart = any(pod.ready and pod.apart for pod in s.facts.pods)
+    before = {label: version for label, version in s.before.items() if version in versions and not s.fleet.misses(version)}
     if (s.rollout.paused or apart) and s.facts.published is not None:
-        return {label: version for label, version in s.before.items() if version in versions}
+        return before
     movable = {version for version in s.promoted & versions if not s.fleet.lacking(s.fleet.model, {version})}
-    return wanted.labels(s.wish(s.promoted), s.before, versions, movable)
+    return wanted.labels(s.wish(s.promoted), before, versions, movable)
 
 
 def keep(s: Situation, made: Config, candidate: Candidate | None = None) -> Record:

@@ -112,6 +112,16 @@ class Fleet:
         """Return the number of ready pods that have ``version`` of ``name`` AVAILABLE."""
         return sum(1 for pod in self.ready if version in available(pod, name))
 
+    def misses(self, version: int) -> bool:
+        """Tell whether no pod is ready, none can have ``version`` as things are, and one has another version to answer with."""
+        return not self.ready and any(available(pod, self.model) for pod in self.following) and self.is_nowhere(version)
+
+    def is_nowhere(self, version: int) -> bool:
+        """Tell whether no pod has ``version``, or can have it with the files that there are."""
+        found = [version_state(pod, self.model, version) for pod in self.reporting]
+        can_not = (one is not None and one.state not in LIVE and (one.failed or one.verdict != "Verified") for one in found)
+        return bool(found) and not self.silent and all(can_not)
+
     def failed(self, name: str, version: int) -> str:
         """Return which pod failed to load ``version`` under the published config, and why; ``""``: none."""
         for pod in self.following:

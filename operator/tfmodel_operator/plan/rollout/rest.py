@@ -134,8 +134,14 @@ def nothing_yet(s: Situation) -> str:
     for version in sorted(_missing(s), reverse=True):
         said = wanted.unfit(version, s.fleet, s.record) or s.fleet.failed(s.fleet.model, version)
         if said:
-            return f"nothing is promoted yet: {said}"
-    return "nothing is promoted yet: waiting for the first version to serve on all ready pods"
+            return f"nothing is promoted yet{_meanwhile(s)}: {said}"
+    return f"nothing is promoted yet{_meanwhile(s)}: waiting for the first version to serve on all ready pods"
+
+
+def _meanwhile(s: Situation) -> str:
+    """Say what clients get from one pod or another while agents choose; ``""``: the same from all, which status names."""
+    found = s.fleet.answering()
+    return f", clients get {words.names(found)}" if len(found) > 1 else ""
 
 
 def not_wanted(s: Situation, version: int) -> str:

@@ -107,8 +107,13 @@ class Situation:
         return target | wanted.kept_by_labels(served, self.wish(target), self.before, target)
 
     def coming(self, candidate: int) -> frozenset[int]:
-        """Return what is promoted with the candidate in motion: new pods have that, whatever spec says by now."""
-        return self.published.versions if self.immutable else self.target(candidate)
+        """Return what is promoted with the candidate in motion: new pods have that, whatever spec says by now.
+
+        What can't be had any more is no reason to give up what can.
+        """
+        coming = self.published.versions if self.immutable else self.target(candidate)
+        gone = {v for v in coming if v != candidate and (self.fleet.is_nowhere(v) or wanted.lost(v, self.fleet))}
+        return coming - gone
 
     def wish(self, target: frozenset[int]) -> Mapping[str, int]:
         """Return where the user wants labels, once ``target`` is served."""

@@ -122,6 +122,28 @@ class Walk(RuleBasedStateMachine):
         labels = st.dictionaries(st.sampled_from(["stable", "next"]), self.versions() | to_come, max_size=2)
         self.edit(pause, labels=data.draw(st.none() | labels))
 
+    @property
+    def promoted(self):
+        good = self.cluster.step.record.good if self.cluster.step else None
+        return sorted(good.versions) if good else []
+
+    @precondition(lambda self: len(self.promoted) > 1)
+    @rule(data=st.data(), pause=PAUSES)
+    def label_what_is_promoted(self, data, pause):
+        labels = st.dictionaries(st.sampled_from(["stable", "next"]), st.sampled_from(self.promoted), min_size=1, max_size=2)
+        self.edit(pause, labels=data.draw(labels))
+
+    @precondition(lambda self: len(self.promoted) > 1 and self.cluster.pods)
+    @rule(data=st.data(), kind=st.sampled_from([{"complete": False}, {"sound": False}]), pause=PAUSES)
+    def spoil_what_is_promoted(self, data, kind, pause):
+        """The files of one of several go bad, and one of the pods has to load it again."""
+        pod = data.draw(st.sampled_from(self.cluster.pods))
+        self.overwrite(data.draw(st.sampled_from(self.promoted)), kind, 1.5)
+        if pod in self.cluster.pods:
+            self.watch.note(f"--- crash {pod.name}")
+            pod.crash()
+        self.go(pause)
+
     @rule(changes=ROLLOUTS, pause=PAUSES)
     def roll_out_otherwise(self, changes, pause):
         self.roll_out(pause, **changes)

@@ -15,10 +15,6 @@ from tfmodel_operator.plan.rollout.step import Phase, Step
 
 JUST_NOW = 1.5
 """Seconds between what an agent saw and what the operator made of it."""
-
-
-RESTART_SECONDS = 5.0
-"""How long a model server that has ended is no measure of what labels may be: it serves nothing, and then one after the other."""
 LABELS_SECONDS = 4.0
 """How long a label may be usable in one pod and not in another: the slowest kubelet needs two."""
 
@@ -102,10 +98,16 @@ class Watch:
             assert verified or not pod.ready, f"{version} is not verified on {pod.name}"
 
     def _nothing_goes_early(self, before: configs.Config, after: configs.Config, good: frozenset[int]) -> None:
-        """What serves isn't dropped before a ready pod has something that stays: its agent would save it, and it would be too few."""
+        """What serves isn't dropped before a ready pod has something that stays: its agent would save it, and it would be too few.
+
+        But a first version whose approval is withdrawn: that is what was asked for.
+        """
+        rollout = self.cluster.desired.rollout
+        if not good and rollout.approval is Approval.MANUAL and rollout.approved_version not in before.versions:
+            return
         for pod in self.cluster.pods:
             served = set(pod.serves(MODEL))
-            if pod.ready and served & (before.versions - after.versions) and not self._faulted_lately(pod, RESTART_SECONDS):
+            if pod.ready and served & (before.versions - after.versions) and not self._faulted_lately(pod):
                 assert served & after.versions & good, f"{pod.name} has {sorted(served)}, and {after} is published"
 
     def _labels_stay(self, after: configs.Config) -> None:
@@ -121,7 +123,7 @@ class Watch:
             if before.labels.get(label) == version:
                 continue
             for pod in self.cluster.pods:
-                if pod.ready and pod.serves(MODEL) and not self._faulted_lately(pod, RESTART_SECONDS):
+                if pod.ready and pod.serves(MODEL) and not self._faulted_lately(pod):
                     assert version in pod.serves(MODEL), f"label {label} moves to {version}, which {pod.name} hasn't got"
 
     def check(self) -> None:
@@ -205,8 +207,8 @@ class Watch:
         named = re.findall(r"versions? ([0-9]+(?:, [0-9]+)*)", said["rollout"]["step"])
         return version == said.get("promotedVersion") or str(version) in ", ".join(named).split(", ")
 
-    def _faulted_lately(self, pod: Pod, seconds: float = JUST_NOW) -> bool:
-        return self.cluster.now - self._faulted.get(pod, (0, -1e9))[1] < seconds
+    def _faulted_lately(self, pod: Pod) -> bool:
+        return self.cluster.now - self._faulted.get(pod, (0, -1e9))[1] < JUST_NOW
 
     def story(self) -> str:
         return "\n".join(self.trace)

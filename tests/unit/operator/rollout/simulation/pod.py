@@ -70,7 +70,7 @@ class Pod:
     def crash(self) -> None:
         """The model server ends by itself."""
         now = self._clock()
-        self.server, self.links = None, self.links
+        self.server, self.ready = None, False  # to the kubelet a container that doesn't run isn't ready
         recent = [time for time in self.crashes if now - time < CRASH_MEMORY_SECONDS]
         self.server_at = now + BACKOFF_SECONDS[min(len(recent), len(BACKOFF_SECONDS) - 1)]
         self.crashes = [*recent, now]
@@ -177,7 +177,7 @@ class Pod:
         if self._asked is not None and (self.server is not self._asked or not self._asked.busy):
             done = memory.answered if self.server is self._asked else memory.broken
             self.history, self._asked = done(self.history, now), None
-        names = {one.model.name for one in wanted} | set(self.history.pushed or {}) | self.history.orphaned
+        names = {one.model.name for one in wanted} | self.history.names
         seen = self.server.look(names) if self.server is not None else memory.Seen(message="UNAVAILABLE")
         self.history = looks.fold(self.history, seen, marks, now)
         if self.mounted.hash:

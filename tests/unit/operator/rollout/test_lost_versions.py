@@ -1,0 +1,87 @@
+"""What is promoted can't be had any more: clients get what else there is, and nothing is taken away that somebody has."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.unit.operator.rollout.makers import NOW, desired, pod, seen
+from tfmodel_operator.plan.rollout import planner
+from tfmodel_operator.plan.rollout.record import Candidate, Good, Record
+from tfmodel_operator.plan.rollout.step import Phase
+from tfmodel_serving import state
+from tfmodel_serving.model_config import All, Latest
+
+
+def unready(name, versions, **given):
+    return pod(name, versions, ready=False, **given)
+
+
+def plan(policy, pods, kept=None, now=NOW, **given):
+    return planner.plan_rollout(desired(policy, progress_deadline_seconds=60, **given), seen(*pods, versions={1, 2}, kept=kept), now)
+
+
+@pytest.mark.parametrize(
+    ("pods", "labels"),
+    [
+        pytest.param([unready("a", {1: "AVAILABLE", 2: "failed"})], {}, id="it fails in the only pod"),
+        pytest.param([unready("a", {1: "AVAILABLE", 2: "Incomplete"})], {}, id="its files are written anew"),
+        pytest.param([unready("a", {1: "AVAILABLE", 2: "LOADING"})], {"stable": 2}, id="it is loading"),
+        pytest.param([unready("a", {1: "AVAILABLE", 2: ""})], {"stable": 2}, id="it is about to load"),
+        pytest.param([unready("a", {1: "LOADING", 2: "failed"})], {"stable": 2}, id="nothing else is there"),
+        pytest.param(
+            [unready("a", {1: "AVAILABLE", 2: "failed"}), unready("b", {1: "AVAILABLE", 2: "LOADING"})], {"stable": 2},
+            id="another pod may have it soon",
+        ),
+        pytest.param(
+            [unready("a", {1: "AVAILABLE", 2: "failed"}), pod("b", {1: "AVAILABLE", 2: "AVAILABLE"})], {"stable": 2},
+            id="another pod serves",
+        ),
+    ],
+)  # fmt: skip
+def test_a_label_that_keeps_all_pods_out_is_taken_away(pods, labels):
+    for paused in (False, True):
+        assert plan(All(), pods, paused=paused).config.labels == labels
+
+
+def test_once_it_can_be_had_again_the_label_is_back():
+    lost = plan(All(), [unready("a", {1: "AVAILABLE", 2: "failed"})])
+    found = seen(pod("a", {1: "AVAILABLE", 2: "AVAILABLE"}), versions={1, 2}, kept=lost.record)
+    assert planner.plan_rollout(desired(All()), found, NOW).config.labels == {"stable": 2}
+
+
+GROWING = Record(Good(frozenset({1}), {"stable": 1}), candidate=Candidate(2, NOW, NOW))
+
+
+@pytest.mark.parametrize("lost", ["failed", "Incomplete", "Rejected", "Missing"])
+def test_a_candidate_is_promoted_without_what_no_pod_can_have(lost):
+    """To give it up would leave clients nothing."""
+    step = plan(All(), [pod("a", {1: lost, 2: "AVAILABLE"}), pod("b", {1: lost, 2: "AVAILABLE"})], GROWING, now=NOW + 100)
+    assert (step.phase, step.promoted, step.config.versions) == (Phase.SETTLING, 2, {2})
+
+
+def test_a_candidate_is_promoted_without_what_is_gone_and_some_pod_lacks():
+    """A label that is still on it, because it can't move, is no reason to wait for ever."""
+    pods = [pod("a", {1: "Missing", 2: "AVAILABLE"}), with_gone(pod("b", {2: "AVAILABLE"}))]
+    step = plan(All(), pods, GROWING, labels={"stable": 9})
+    assert (step.phase, step.promoted, step.config.versions) == (Phase.SETTLING, 2, {2})
+
+
+def with_gone(one):
+    """Version 1 serves, and its directory is gone."""
+    (model,) = one.report.models
+    model = dataclasses.replace(model, versions=(state.VersionState(1, "Missing", "AVAILABLE"), *model.versions))
+    return dataclasses.replace(one, report=dataclasses.replace(one.report, models=(model,)))
+
+
+def test_what_another_pod_has_is_waited_for():
+    step = plan(All(), [pod("a", {1: "failed", 2: "AVAILABLE"}), pod("b", {1: "AVAILABLE", 2: "AVAILABLE"})], GROWING)
+    assert (step.phase, step.promoted, step.config.versions) == (Phase.GROWING, 1, {1, 2})
+
+
+def test_what_differs_between_pods_is_named_while_nothing_is_promoted():
+    found = seen(pod("a", {1: "AVAILABLE"}), pod("b", {2: "AVAILABLE"}), good=set())
+    chooses = dataclasses.replace(found.published, config=dataclasses.replace(found.published.config, served=Latest(1)))
+    step = planner.plan_rollout(desired(), dataclasses.replace(found, published=chooses), NOW)
+    assert step.reason.startswith("nothing is promoted yet, clients get versions 1, 2: ")
