@@ -254,6 +254,27 @@ def test_a_model_that_asks_for_another_claim_keeps_its_files_until_all_pods_have
     assert "/models/models/moves" in shared.config()
 
 
+def test_a_path_that_was_mistyped_is_never_taken_up(shared, pods):
+    """Pods that restart could not serve from it."""
+    shared.server()
+    shared.model("moves")
+    shared.model("stays")
+    shared.ready("moves", "stays")
+    pods.empty("/models/models/typo")
+    path = lambda path: {"source": {"persistentVolumeClaim": {"claimName": "models", "path": path}}}  # noqa: E731
+    shared.model("moves", **path("typo"))
+    said = shared.says("moves", "NoVersionFound")
+    assert "what is on PersistentVolumeClaim models, path moves goes on serving" in said["message"]
+    assert shared.condition("moves", "Available")["status"] == "True"
+    assert list(shared.answering().values()) == [{"moves", "stays"}]
+    assert 'base_path: "/models/models/moves"' in shared.config()
+    pods.empty()
+    shared.ready("moves", "stays")
+    assert 'base_path: "/models/models/typo"' in shared.config()
+    assert "--next" not in shared.config()
+    assert list(shared.answering().values()) == [{"moves", "stays"}]
+
+
 def test_a_selector_chooses_and_keeps_its_choice(shared, pods):
     for name, budget in (("a", "1Gi"), ("b", "2Gi")):
         shared.server(name, memoryBudget=budget)

@@ -26,7 +26,7 @@ def by_model(
     for pod in pods:
         told = models_of(pod.agent)
         for name, model in members.items():
-            names = (model.model_name, model_config.candidate_name(model.model_name))
+            names = model_config.names_of(model.model_name)
             theirs = tuple(told[one] for one in names if one in told)
             sliced[name].append(_slice(pod, name, theirs, published, knows))
     return {name: tuple(found) for name, found in sliced.items()}

@@ -45,6 +45,10 @@ class Share:
     entries: tuple[model_config.Model, ...]
     settings: Mapping[str, agent_config.ModelSettings]
 
+    def with_(self, other: Share) -> Share:
+        """Return both as one."""
+        return Share((*self.entries, *other.entries), {**self.settings, **other.settings})
+
 
 def share(
     model: spec.TFModel, config: configs.Config, server: server_spec.Server | None = None, *, is_fixed: bool = False
@@ -60,6 +64,13 @@ def share(
     promoted = agent_config.Promoted(model.model_name, config.compare_with) if config.compare_with else None
     private = dataclasses.replace(common, compare_with=promoted)
     return Share(entries, {entry.name: private if model_config.is_candidate_name(entry.name) else common for entry in entries})
+
+
+def tried(model: spec.TFModel, server: server_spec.Server) -> Share:
+    """Return what has the files in the place that spec names loaded under a private name, while others serve."""
+    name, policy = model_config.next_name(model.model_name), model.version_policy
+    newest = policy if isinstance(policy, model_config.Specific) else model_config.Latest()
+    return Share((model_config.Model(name, base_path(model), newest),), {name: settings(model, server)})
 
 
 def data(shares: Iterable[Share], readiness: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL) -> dict[str, str]:
@@ -188,7 +199,7 @@ def published_source(content: Content | None, name: str) -> spec.Claim | None:
 
 def share_of(content: Content, name: str) -> Share:
     """Return what model ``name`` has in a ConfigMap."""
-    names = {name, model_config.candidate_name(name)}
+    names = model_config.names_of(name)
     entries = tuple(entry for entry in content.entries if entry.name in names)
     return Share(entries, {known: found for known, found in content.settings.items() if known in names})
 
