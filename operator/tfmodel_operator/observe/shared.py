@@ -66,8 +66,8 @@ def _model(pod: facts.PodFacts, model_name: str) -> ModelState | None:
 
 
 def _slice(pod: facts.PodFacts, name: str, models: tuple[ModelState, ...], published: str, knows: Knows) -> facts.PodFacts:
-    """Return a pod as one model sees it: crashes of the server, and its template, are not its own."""
-    pod = dataclasses.replace(pod, current=True, crash="", crashed_at=None)
+    """Return a pod as one model sees it: its template, and what a load has done to the server, are not its own."""
+    pod = dataclasses.replace(pod, current=True, crash=pod.crash if _is_unexplained(pod) else "")
     agent = pod.agent
     if agent is None:
         return pod
@@ -84,6 +84,14 @@ def _slice(pod: facts.PodFacts, name: str, models: tuple[ModelState, ...], publi
         models=models,
     )
     return dataclasses.replace(pod, agent=said)
+
+
+def _is_unexplained(pod: facts.PodFacts) -> bool:
+    """Tell whether the server has ended more often than by what was being loaded: once with others, and each time alone."""
+    if pod.agent is None:
+        return False
+    found = [version.crashes for model in pod.agent.models for version in model.versions if version.crashes]
+    return pod.restarts > sum(found) + len(found)
 
 
 def _is_settled(model: ModelState) -> bool:

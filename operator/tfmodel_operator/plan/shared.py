@@ -62,11 +62,12 @@ def step(
     """
     in_place = dataclasses.replace(model.rollout, strategy=rollout_spec.Strategy.IN_PLACE)
     there = dataclasses.replace(model, server=server.server, rollout=in_place)
+    record = configmap.record_of(published, model.model_name)
     found = rollout_facts.Facts(
         published=configmap.published(content, model.model_name),
-        record=configmap.record_of(published, model.model_name),
+        record=record,
         server=_server(live, pods),
-        pods=tuple(progress.pod(one) for one in pods),
+        pods=tuple(progress.pod(one) for one in _without_crashes(pods, record)),
     )
     if model.is_held:
         return _held(found)
@@ -77,6 +78,17 @@ def step(
     said = relocation.finding(model, stays, pods)
     rollout = dataclasses.replace(made.rollout, finding=said or made.rollout.finding)
     return progress.Progress(made.step, rollout, stays)
+
+
+def _without_crashes(pods: Sequence[facts.PodFacts], record: str) -> Sequence[facts.PodFacts]:
+    """Return pods without the crashes of their server while a version of one model is on its way in.
+
+    Which load has ended the server, the agents know. One that keeps ending while it serves takes back every promotion that can
+    still be taken back: whose it is nobody knows, and what served before is what all have.
+    """
+    if not any(pod.crashed_at for pod in pods) or records.from_text(record).candidate is None:
+        return pods
+    return [dataclasses.replace(pod, crash="", crashed_at=None) for pod in pods]
 
 
 def _held(found: rollout_facts.Facts) -> progress.Progress:
