@@ -113,6 +113,25 @@ def test_two_models_share_one_server(shared, pods):
     )  # fmt: skip
 
 
+def test_metrics_tell_of_servers(shared, pods, operator):
+    shared.server(maxModels=1)
+    shared.model("first")
+    shared.ready("first")
+    shared.model("second")
+    shared.says("second", "ServerFull")
+    of = f'namespace="{shared.namespace}"'
+    for line in (
+        f'tfmodelserver_models{{{of},state="joined",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_models{{{of},state="loaded",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_models{{{of},state="refused",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_pods{{{of},state="all",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_pods{{{of},state="ready",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_models_estimated_bytes{{{of},tfmodelserver="pool"}} 1200.0',
+        f'tfmodelserver_status_condition{{{of},status="True",tfmodelserver="pool",type="Ready"}} 1.0',
+    ):
+        shared.cluster.wait_for(line, lambda: operator.get("/metrics")[1].splitlines(), SECONDS, done=lambda lines, line=line: line in lines)
+
+
 def test_models_join_and_leave_and_nobody_else_notices(shared, pods):
     shared.server()
     shared.model("one")

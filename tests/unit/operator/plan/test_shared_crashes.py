@@ -29,7 +29,7 @@ class Server:
     def pods(self):
         content = configmap.read(self.config)
         if content is None:
-            return {name: () for name in self.members}
+            return dict.fromkeys(self.members, ())
         told = []
         for name, on_volume in self.volume.items():
             policy = self.published(name).served
