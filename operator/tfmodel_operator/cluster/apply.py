@@ -20,7 +20,7 @@ APPLIED = f"{labels.GROUP}/applied-hash"
 """Annotation: of the manifest last applied. Without it a field that left the manifest while we were down would stay."""
 PARTS = ("metadata", "spec", "data")
 NEVER = "1"
-"""A resource version that no object has, because etcd begins with it: apply makes an object, and conflicts with one that exists."""
+"""A resource version that no object has, because etcd begins with it: apply makes one, and conflicts with one that exists."""
 UNPROCESSABLE = 422
 log = logging.getLogger(__name__)
 
