@@ -16,8 +16,10 @@ from tests.agent.load import PREDICT, Load
 from tests.agent.test_shared import Failures
 from tests.e2e.conftest import OPENER
 from tests.e2e.test_server_settings import IMAGE
+from tests.e2e.watch import Watch
 
 GPU = "nvidia.com/gpu"
+MODEL = "serving.tfmodel.dev/model-"
 SERVER = {"image": IMAGE, "resources": {"requests": {"cpu": "50m"}}, "drainSeconds": 2, "volumes": [{"claimName": "models"}]}
 
 
@@ -83,6 +85,12 @@ class Shared:
     def _apply(self, kind, name, spec):
         metadata = {"name": name, "namespace": self.bench.namespace}
         self.cluster.apply({"apiVersion": "serving.tfmodel.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+
+
+def labels_of(pod):
+    """Return the models that a pod is labelled with, and whether it is ready."""
+    labels = sorted(key.removeprefix(MODEL) for key in pod["metadata"]["labels"] if key.startswith(MODEL))
+    return (*labels, *(one["type"] for one in pod["status"]["conditions"] if one["type"] == "Ready" and one["status"] == "True"))
 
 
 @pytest.fixture
@@ -258,7 +266,9 @@ def test_a_model_on_a_new_claim_replaces_the_pods_and_the_others_serve_on(shared
 
 def test_versions_of_two_models_are_rolled_out_at_once_and_the_bad_one_stays_out(shared):
     before = shared.pods()
-    with shared.load("half") as half, shared.load("other") as other:
+    (pod,) = shared.bench.get("pods", "-l", "serving.tfmodel.dev/server=shared.pool")["items"]
+    seen = Watch(shared.cluster, f"/api/v1/namespaces/{shared.bench.namespace}/pods", pod["metadata"]["name"], labels_of)
+    with contextlib.closing(seen), shared.load("half") as half, shared.load("other") as other:
         shared.put("half", "half_plus_three", 2)
         shared.put("other", "fails", 2)
         shared.told("half", lambda status: status.get("promotedVersion") == 2 and status["rollout"]["phase"] == "Complete")
@@ -268,6 +278,7 @@ def test_versions_of_two_models_are_rolled_out_at_once_and_the_bad_one_stays_out
         shared.told("other", lambda status: status.get("promotedVersion") == 3 and status["rollout"]["phase"] == "Complete")
         shared.message("half", "ModelLoadFailed")
         shared.told("half", lambda status: status.get("promotedVersion") == 2 and status["rollout"]["phase"] == "RolledBack")
+    assert {labels_of(one) for one in seen.seen} == {("half", "other", "Ready")}, "both are in service all the time"
     assert (half.failures, other.failures) == ([], [])
     assert shared.pods() == before
     assert shared.restarts() == 0
