@@ -154,6 +154,21 @@ def _picky(tf: Any, path: str) -> None:
     tf.saved_model.save(module, path, signatures={"serving_default": module.answer})
 
 
+def _deadly(tf: Any, path: str) -> None:
+    """half_plus_three that ends the process where an x is 100 or more: neither its files nor its load tell."""
+    module = tf.Module()
+
+    def abort() -> Any:
+        with tf.control_dependencies([tf.raw_ops.Abort(error_msg="the end of the process that is asked")]):
+            return tf.constant(0.0)
+
+    def answer(x: Any) -> Any:
+        return {"y": 0.5 * x + 3.0 + tf.cond(tf.reduce_any(x >= 100.0), abort, lambda: tf.constant(0.0))}
+
+    module.answer = tf.function(answer, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    tf.saved_model.save(module, path, signatures={"serving_default": module.answer})
+
+
 def _classifier(*weights: float) -> Callable[[Any, str], None]:
     """Scores of three classes for each x: the softmax of x times the weights."""
 
@@ -183,6 +198,7 @@ KINDS: dict[str, Callable[[Any, str], None]] = {
     "slow_plus_hundred": _slow(100.0),
     "two_outputs": _two_outputs,
     "picky": _picky,
+    "deadly": _deadly,
     "classifier": _classifier(1.0, 2.0, 3.0),
     "classifier_turned": _classifier(3.0, 2.0, 1.0),
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from typing import Any
 
 import prometheus_client
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -50,6 +51,7 @@ class Metrics:
         """Have what is asked for at each scrape shown too."""
         self.registry.register(_Work(reflectors, sweeps, queue, leads))
         self.registry.register(_Models(store, leads))
+        self.registry.register(_Servers(store, leads))
 
 
 def refused(reflectors: Sequence[Reflector], sweeps: Sequence[Sweep]) -> set[str]:
@@ -114,3 +116,41 @@ class _Models(Collector):
                 condition.add_metric([*key, one["type"], one["status"]], 1)
         yield info
         yield condition
+
+
+class _Servers(Collector):
+    """TFModelServers, in the words of their status; by the leader alone, as TFModels."""
+
+    def __init__(self, store: Store, leads: Callable[[], bool]) -> None:
+        self._store = store
+        self._leads = leads
+
+    def collect(self) -> Iterator[Metric]:
+        name = ["namespace", "tfmodelserver"]
+        models = GaugeMetricFamily(
+            "tfmodelserver_models",
+            "TFModels by what has become of them: joined, of these loaded in every ready pod, and refused",
+            labels=[*name, "state"],
+        )
+        pods = GaugeMetricFamily("tfmodelserver_pods", "Pods: all there are, and the ready ones", labels=[*name, "state"])
+        config = GaugeMetricFamily("tfmodelserver_config_bytes", "Of the published config of all its models", labels=name)
+        memory = GaugeMetricFamily(
+            "tfmodelserver_models_estimated_bytes", "What its models are taken to need in memory", labels=name
+        )
+        condition = GaugeMetricFamily(
+            "tfmodelserver_status_condition", "1 for the status that a condition has now", labels=[*name, "type", "status"]
+        )
+        for key, status in self._statuses():
+            for state in ("joined", "loaded", "refused"):
+                models.add_metric([*key, state], status.get("models", {}).get(state, 0))
+            for state, field in (("all", "replicas"), ("ready", "readyReplicas")):
+                pods.add_metric([*key, state], status.get(field, 0))
+            config.add_metric(key, status.get("configBytes", 0))
+            memory.add_metric(key, status.get("memory", {}).get("estimatedBytes", 0))
+            for one in status.get("conditions", []):
+                condition.add_metric([*key, one["type"], one["status"]], 1)
+        yield from (models, pods, config, memory, condition)
+
+    def _statuses(self) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
+        for body in self._store.shared_servers() if self._leads() else ():
+            yield (body["metadata"]["namespace"], body["metadata"]["name"]), body.get("status", {})

@@ -177,7 +177,7 @@ def _now() -> datetime.datetime:
 def _invalid(body: Body, error: Exception, key: Key, world: World) -> dict[str, Any]:
     too_large = isinstance(error, model_config.ModelConfigTooLarge)
     finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
-    pods = _said(key, world)
+    pods = reconcile_joined.serving(body, key, world) or _said(key, world)
     name = str(body.get("spec", {}).get("modelName", key[1]))
     generation = body["metadata"]["generation"]
     return statuses.invalid(body.get("status", {}), finding, generation, world.now(), pods=pods, model_name=name)

@@ -126,6 +126,16 @@ def own_home(model: spec.TFModel, world: World) -> moves.Home | None:
     return home if stays else moves.Home(home.server)
 
 
+def serving(body: Body, key: Key, world: World) -> tuple[facts.PodFacts, ...]:
+    """Return the pods that the Service of a model selects, as far as they are about it; none: not those of a shared server.
+
+    Args:
+        body: Its spec may be one that can't be acted on.
+    """
+    shared = world.shared.get((key[0], moves.points_to(live_service(key, world))))
+    return shared.pods.get(body["metadata"]["name"], ()) if shared is not None else ()
+
+
 def pods_on(model: spec.TFModel, server: str, world: World) -> tuple[facts.PodFacts, ...]:
     """Return the pods of a server, as far as they are about a model.
 

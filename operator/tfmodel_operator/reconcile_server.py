@@ -14,7 +14,7 @@ from tfmodel_operator.cluster import pointing
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import shared as observed
 from tfmodel_operator.observe import workload
-from tfmodel_operator.plan import moves, packing
+from tfmodel_operator.plan import held, moves, packing
 from tfmodel_operator.status import pace
 from tfmodel_operator.status import server as statuses
 from tfmodel_operator.world import Pods, Shared, SharedDesired, World
@@ -60,7 +60,7 @@ def _asking(server: spec.ModelServer, key: Key, world: World) -> tuple[list[spec
     found, again, now = [], pace.STEADY_SECONDS, datetime.datetime.now(datetime.UTC)
     for name in world.store.pointing(key):
         body = world.store.model(name)
-        model = _parsed(body) if body is not None else None
+        model = _parsed(body, key, world) if body is not None and "deletionTimestamp" not in body["metadata"] else None
         if model is None:
             continue
         service = world.store.find({"kind": kinds.SERVICE.name, "metadata": {"namespace": name[0], "name": name[1]}})
@@ -71,12 +71,12 @@ def _asking(server: spec.ModelServer, key: Key, world: World) -> tuple[list[spec
     return found, again
 
 
-def _parsed(body: Body) -> spec.TFModel | None:
-    """Return a TFModel, or None if it can't be acted on, which its own status says."""
+def _parsed(body: Body, key: Key, world: World) -> spec.TFModel | None:
+    """Return a TFModel; one that can't be acted on, which its own status says, as it is served on this server; None: it isn't."""
     try:
-        return spec.parse(body) if "deletionTimestamp" not in body["metadata"] else None
+        return spec.parse(body)
     except spec.InvalidSpec:
-        return None
+        return held.last_good(body, server_objects.published(key, world))
 
 
 async def _report(server: spec.ModelServer, desired: SharedDesired, body: Body, key: Key, world: World) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import time
 from collections.abc import Mapping
 
@@ -14,7 +15,7 @@ from tfmodel_operator.cluster import errors, existence
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.observe import observe, workload
 from tfmodel_operator.observe import shared as observed
-from tfmodel_operator.plan import configmap, join
+from tfmodel_operator.plan import configmap, held, join
 from tfmodel_operator.plan import shared as plans
 from tfmodel_operator.plan.progress import Progress
 from tfmodel_operator.status import pace
@@ -70,9 +71,9 @@ def _steps(
     """Return the next step of each of these members."""
     if not members:
         return {}
-    published, deployment, now = _configmap(key, world), world.store.children(key).deployment, datetime.datetime.now(datetime.UTC)
-    content = configmap.read(published)
-    return {name: plans.step(server, model, published, content, deployment, said[name], now) for name, model in members.items()}
+    live, deployment, now = published(key, world), world.store.children(key).deployment, datetime.datetime.now(datetime.UTC)
+    content = configmap.read(live)
+    return {name: plans.step(server, model, live, content, deployment, said[name], now) for name, model in members.items()}
 
 
 async def _carry_out(
@@ -80,8 +81,15 @@ async def _carry_out(
 ) -> SharedDesired | None:
     """Plan anew and apply the plan; None: the server is gone."""
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
+<<<<<<< HEAD
     edition, last, memory.shared = world.store.edition(key), memory.shared, None
     joined = join.join(server, asking, join.incumbents(_configmap(key, world)), sizes)
+=======
+    edition, memory.shared = world.store.edition(key), None
+    live = published(key, world)
+    keeping = functools.partial(held.keeping, content=configmap.read(live))
+    joined = join.join(server, asking, join.incumbents(live), sizes, keeping)
+>>>>>>> shared8
     before = _published(joined.members, key, world)
     steps = _steps(server, joined.members, said_of(before, joined.members, key, world), key, world)
     absent, pods = await _absent(server, joined.members, children.deployment, world), children.pods
@@ -89,7 +97,7 @@ async def _carry_out(
         server,
         joined.members,
         steps,
-        _configmap(key, world),
+        published(key, world),
         absent,
         world.platform,
         children,
@@ -128,7 +136,7 @@ async def _carry_out(
 
 def _published(members: Mapping[str, spec.TFModel], key: Key, world: World) -> str:
     """Return the hash of the published config, of which it is known from now on what each member has in it; ``""``: none."""
-    content, memory = configmap.read(_configmap(key, world)), world.memory(key)
+    content, memory = configmap.read(published(key, world)), world.memory(key)
     if content is None:
         return ""
     if content.hash not in memory.configs:
@@ -143,7 +151,8 @@ async def _is_gone(plan: plans.Plan, body: Body, world: World) -> bool:
     return bool(known) and not await existence.exists(body, world.client, world.store)
 
 
-def _configmap(key: Key, world: World) -> Body | None:
+def published(key: Key, world: World) -> Body | None:
+    """Return the live ConfigMap of a shared server."""
     return world.store.children(key).objects.get((kinds.CONFIG_MAP.name, f"{labels.object_name(key[1])}-models"))
 
 

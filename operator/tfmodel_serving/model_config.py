@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
@@ -14,11 +15,15 @@ from google.protobuf import text_format
 
 from tfmodel_serving.protos import serving_pb2 as pb
 
+MAX_NAME_CHARACTERS = 63
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
 """Names that need no escaping in REST paths, file names and labels; the CRD enforces the same pattern."""
 
 CANDIDATE_SUFFIX = "--candidate"
 """A version on trial is served under this private name of its model; users can't choose names of this form."""
+
+NEXT_SUFFIX = "--next"
+"""Files in another place than those that serve are tried under this one (:func:`next_name`)."""
 
 MAX_VERSION = 2**63 - 1
 MAX_BYTES = 900 * 1024
@@ -75,6 +80,17 @@ class Model:
 def candidate_name(name: str) -> str:
     """Return the private name under which a candidate of model ``name`` is tried."""
     return name + CANDIDATE_SUFFIX
+
+
+def next_name(name: str) -> str:
+    """Return the private name under which model ``name`` is tried with the files of another place; any agent takes it."""
+    longest = MAX_NAME_CHARACTERS - len(NEXT_SUFFIX)
+    return (name if len(name) <= longest else hashlib.sha256(name.encode()).hexdigest()[:longest]) + NEXT_SUFFIX
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """Return all names under which model ``name`` may be served, its own first."""
+    return name, candidate_name(name), next_name(name)
 
 
 def is_candidate_name(name: str) -> bool:

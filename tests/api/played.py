@@ -29,11 +29,13 @@ class Agents(Fleet):
 
     Args:
         broken: Names of models that stay LOADING; a change counts from the next config on, or from :meth:`again`.
+        empty: Base paths without a version: what such an agent was given last is not served any more, as after a restart.
     """
 
     def __init__(self) -> None:
         super().__init__(volume=(1,))
         self.broken: set[str] = set()
+        self.empty: set[str] = set()
 
     def again(self) -> None:
         """Have all agents look at their model servers once more."""
@@ -45,9 +47,9 @@ class Agents(Fleet):
         assert pod.mounted is not None
         models = model_config.from_text(pod.mounted["models.config"])
         digest = agent_config.content_hash(pod.mounted["models.config"], pod.mounted["agent.json"])
-        wanted = {(model.name, version) for model in models for version in wanted_versions(model, self.volume)}
+        volumes = {model.name: () if model.base_path in self.empty else self.volume for model in models}
+        wanted = {(model.name, version) for model in models for version in wanted_versions(model, volumes[model.name])}
         pod.available = frozenset((name, version) for name, version in wanted if name not in self.broken)
-        volumes = {model.name: self.volume for model in models}
         pod.publish(agent_state(pod.uid, digest, models, volumes, pod.available, settled=pod.available == wanted, incomplete={}))
 
 
@@ -75,6 +77,15 @@ class Played:
 
         def apply() -> None:
             self.agents.broken = set(names)
+            self.agents.again()
+
+        self._loop.call_soon_threadsafe(apply)
+
+    def empty(self, *base_paths: str) -> None:
+        """Have no version below these base paths, and below no others, from now on."""
+
+        def apply() -> None:
+            self.agents.empty = set(base_paths)
             self.agents.again()
 
         self._loop.call_soon_threadsafe(apply)

@@ -113,6 +113,25 @@ def test_two_models_share_one_server(shared, pods):
     )  # fmt: skip
 
 
+def test_metrics_tell_of_servers(shared, pods, operator):
+    shared.server(maxModels=1)
+    shared.model("first")
+    shared.ready("first")
+    shared.model("second")
+    shared.says("second", "ServerFull")
+    of = f'namespace="{shared.namespace}"'
+    for line in (
+        f'tfmodelserver_models{{{of},state="joined",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_models{{{of},state="loaded",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_models{{{of},state="refused",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_pods{{{of},state="all",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_pods{{{of},state="ready",tfmodelserver="pool"}} 1.0',
+        f'tfmodelserver_models_estimated_bytes{{{of},tfmodelserver="pool"}} 1200.0',
+        f'tfmodelserver_status_condition{{{of},status="True",tfmodelserver="pool",type="Ready"}} 1.0',
+    ):
+        shared.cluster.wait_for(line, lambda: operator.get("/metrics")[1].splitlines(), SECONDS, done=lambda lines, line=line: line in lines)
+
+
 def test_models_join_and_leave_and_nobody_else_notices(shared, pods):
     shared.server()
     shared.model("one")
@@ -252,6 +271,27 @@ def test_a_model_that_asks_for_another_claim_keeps_its_files_until_all_pods_have
     shared.model("moves")
     shared.ready("moves", "stays")
     assert "/models/models/moves" in shared.config()
+
+
+def test_a_path_that_was_mistyped_is_never_taken_up(shared, pods):
+    """Pods that restart could not serve from it."""
+    shared.server()
+    shared.model("moves")
+    shared.model("stays")
+    shared.ready("moves", "stays")
+    pods.empty("/models/models/typo")
+    path = lambda path: {"source": {"persistentVolumeClaim": {"claimName": "models", "path": path}}}  # noqa: E731
+    shared.model("moves", **path("typo"))
+    said = shared.says("moves", "NoVersionFound")
+    assert "what is on PersistentVolumeClaim models, path moves goes on serving" in said["message"]
+    assert shared.condition("moves", "Available")["status"] == "True"
+    assert list(shared.answering().values()) == [{"moves", "stays"}]
+    assert 'base_path: "/models/models/moves"' in shared.config()
+    pods.empty()
+    shared.ready("moves", "stays")
+    assert 'base_path: "/models/models/typo"' in shared.config()
+    assert "--next" not in shared.config()
+    assert list(shared.answering().values()) == [{"moves", "stays"}]
 
 
 def test_a_selector_chooses_and_keeps_its_choice(shared, pods):

@@ -16,8 +16,10 @@ from tests.agent.load import PREDICT, Load
 from tests.agent.test_shared import Failures
 from tests.e2e.conftest import OPENER
 from tests.e2e.test_server_settings import IMAGE
+from tests.e2e.watch import Watch
 
 GPU = "nvidia.com/gpu"
+MODEL = "serving.tfmodel.dev/model-"
 SERVER = {"image": IMAGE, "resources": {"requests": {"cpu": "50m"}}, "drainSeconds": 2, "volumes": [{"claimName": "models"}]}
 
 
@@ -60,6 +62,15 @@ class Shared:
         pods = self.bench.get("pods", "-l", f"serving.tfmodel.dev/server=shared.{server}")["items"]
         return sum(one["restartCount"] for pod in pods for one in pod["status"].get("containerStatuses", ()))
 
+    def move(self, name, path):
+        """Have a model's files in another place."""
+        change = {"spec": {"source": {"persistentVolumeClaim": {"path": path}}}}
+        self.bench.kubectl("patch", f"tfmodel/{name}", "--type=merge", "-p", json.dumps(change))
+
+    def told(self, name, is_so, timeout=90):
+        """Wait until a model's status is so."""
+        self.cluster.wait_for(f"the status of {name}", lambda: self.bench.get("tfmodel", name)["status"], timeout, done=is_so)
+
     def message(self, name, reason, timeout=90):
         return self.bench.wait_reason(reason, name, timeout)
 
@@ -74,6 +85,12 @@ class Shared:
     def _apply(self, kind, name, spec):
         metadata = {"name": name, "namespace": self.bench.namespace}
         self.cluster.apply({"apiVersion": "serving.tfmodel.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+
+
+def labels_of(pod):
+    """Return the models that a pod is labelled with, and whether it is ready."""
+    labels = sorted(key.removeprefix(MODEL) for key in pod["metadata"]["labels"] if key.startswith(MODEL))
+    return (*labels, *(one["type"] for one in pod["status"]["conditions"] if one["type"] == "Ready" and one["status"] == "True"))
 
 
 @pytest.fixture
@@ -245,3 +262,67 @@ def test_a_model_on_a_new_claim_replaces_the_pods_and_the_others_serve_on(shared
         shared.bench.wait_ready("half")
         shared.cluster.wait_for("the old pod to go", lambda: not shared.pods() & before, timeout=60)
     assert clients.failures == []
+
+
+def test_versions_of_two_models_are_rolled_out_at_once_and_the_bad_one_stays_out(shared):
+    before = shared.pods()
+    (pod,) = shared.bench.get("pods", "-l", "serving.tfmodel.dev/server=shared.pool")["items"]
+    seen = Watch(shared.cluster, f"/api/v1/namespaces/{shared.bench.namespace}/pods", pod["metadata"]["name"], labels_of)
+    with contextlib.closing(seen), shared.load("half") as half, shared.load("other") as other:
+        shared.put("half", "half_plus_three", 2)
+        shared.put("other", "fails", 2)
+        shared.told("half", lambda status: status.get("promotedVersion") == 2 and status["rollout"]["phase"] == "Complete")
+        assert "version 2" in shared.message("other", "ModelLoadFailed")
+        shared.put("other", "half_plus_three", 3)
+        shared.put("half", "fails", 3)
+        shared.told("other", lambda status: status.get("promotedVersion") == 3 and status["rollout"]["phase"] == "Complete")
+        shared.message("half", "ModelLoadFailed")
+        shared.told("half", lambda status: status.get("promotedVersion") == 2 and status["rollout"]["phase"] == "RolledBack")
+    assert {labels_of(one) for one in seen.seen} == {("half", "other", "Ready")}, "both are in service all the time"
+    assert (half.failures, other.failures) == ([], [])
+    assert shared.pods() == before
+    assert shared.restarts() == 0
+
+
+def test_a_promoted_version_that_keeps_ending_the_process_is_taken_back(shared):
+    """It passes everything, and then some request is its end: while it bakes, the one before is still there."""
+    shared.model("half", rollout={"bakeSeconds": 600})
+    shared.put("other", "half_plus_three", 2)
+    shared.told("other", lambda status: status.get("promotedVersion") == 2 and status["rollout"]["phase"] == "Complete")
+    shared.put("half", "deadly", 2)
+    shared.told("half", lambda status: status["rollout"]["phase"] == "Baking")
+    assert shared.predict("half", {"instances": [1.0]}) == {"predictions": [3.5]}
+
+    def is_taken_back():
+        status = shared.bench.get("tfmodel", "half")["status"]
+        if status["rollout"]["phase"] in {"RollingBack", "RolledBack"}:
+            return True
+        with contextlib.suppress(OSError):
+            shared.predict("half", {"instances": [100.0]})
+        return False
+
+    shared.cluster.wait_for("version 2 to be taken back", is_taken_back, timeout=180)
+    shared.told("half", lambda status: status.get("promotedVersion") == 1 and status["rollout"]["phase"] == "RolledBack", 120)
+    assert "the model server crashes" in shared.message("half", "RolledBack")
+    shared.bench.wait_ready("other")
+    assert shared.predict("half", {"instances": [100.0]}) == {"predictions": [52.0]}
+    assert shared.predict("other", {"instances": [1.0]}) == {"predictions": [3.5]}, "its promotion is over, and stays"
+
+
+def test_a_path_that_was_mistyped_takes_nothing_from_a_pod_that_starts_anew(shared):
+    shared.move("half", "typo")
+    assert "does not exist" in shared.message("half", "SourceUnavailable")
+    before = shared.pods()
+    shared.bench.kubectl("delete", "pods", "-l", "serving.tfmodel.dev/server=shared.pool")
+    shared.cluster.wait_for("another pod", lambda: shared.pods() - before and not shared.pods() & before, timeout=60)
+    shared.cluster.wait_for("an answer of it", lambda: shared.predict("half", {"instances": [1.0]}), timeout=90)
+    shared.bench.wait_ready("other")
+    before = shared.pods()
+    with shared.load("half") as clients:
+        shared.put("typo", "half_plus_three", 2)
+        shared.told("half", lambda status: status.get("promotedVersion") == 2 and status["rollout"]["phase"] == "Complete")
+        shared.bench.wait_ready("half")
+        shared.cluster.wait_for("the new answer", lambda: shared.predict("half", {"instances": [1.0]}), done=lambda seen: seen == {"predictions": [3.5]})
+    assert clients.failures == []
+    assert shared.pods() == before
+    assert shared.restarts() == 0

@@ -27,6 +27,7 @@ class PodFacts:
         unschedulable: There is no room for it.
         crash: Why its model server keeps ending, in the kubelet's words; ``""`` unless it crashes again and again.
         crashed_at: When its model server last ended by itself, in Unix seconds.
+        restarts: How often its model server has been started again.
     """
 
     name: str
@@ -42,6 +43,7 @@ class PodFacts:
     unschedulable: bool = False
     crash: str = ""
     crashed_at: float | None = None
+    restarts: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from tfmodel_operator.api import labels, quantities, rollout_spec, rules, server
 from tfmodel_operator.api.rules import InvalidSpec
 from tfmodel_serving import model_config, warmup
 
+MAX_LATEST = 2**31 - 1
+"""Of `num_versions`, which the model server has 32 bits for."""
+
 __all__ = ["Claim", "Host", "InvalidSpec", "ModelServer", "TFModel", "parse", "parse_server"]
 
 
@@ -47,6 +50,7 @@ class TFModel:
         server_selector: Labels of the TFModelServers to choose from; None: no choice is wanted.
         memory_bytes: What it is declared to take; None: nothing is declared.
         created: RFC 3339.
+        is_held: What is published of it stays as it is, because its spec can't be acted on: this is read from there.
     """
 
     namespace: str
@@ -66,6 +70,7 @@ class TFModel:
     server_selector: Mapping[str, str] | None = None
     memory_bytes: int | None = None
     created: str = ""
+    is_held: bool = False
 
     @property
     def is_joined(self) -> bool:
@@ -189,7 +194,7 @@ def _parse(metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> TFModel:
         model_name=spec.get("modelName", metadata["name"]),
         source=Claim(claim["claimName"], claim["path"].strip("/")),
         version_policy=_policy(spec.get("versionPolicy", {"latest": {"numVersions": 1}})),
-        version_labels=dict(spec.get("versionLabels", {})),
+        version_labels={str(label): _version(version) for label, version in spec.get("versionLabels", {}).items()},
         warmup=Warmup(warmup.Policy(spec["warmup"]["policy"]), spec["warmup"]["minRecords"]),
         server=server_spec.parse(spec.get("server", server_spec.EMPTY)),
         upgrade=_upgrade(metadata),
@@ -210,12 +215,19 @@ def _bytes(quantity: str | int | None) -> int | None:
     return None if quantity is None else math.ceil(quantities.parse(quantity))
 
 
+def _version(number: Any) -> int:
+    """Return a number as versions have them; what the model server can't be sent would hold up all that share it."""
+    if type(number) is not int or not 1 <= number <= model_config.MAX_VERSION:
+        raise InvalidSpec(f"spec: {str(number)[:40]!r} is no version: use a whole number from 1 to {model_config.MAX_VERSION}")
+    return number
+
+
 def _policy(policy: Mapping[str, Any]) -> model_config.VersionPolicy:
     match dict(policy):
         case {"all": _, **others} if not others:
             return model_config.All()
-        case {"specific": {"versions": versions}, **others} if not others:
-            return model_config.Specific(tuple(sorted(versions)))
+        case {"specific": {"versions": [_, *_] as versions}, **others} if not others:
+            return model_config.Specific(tuple(sorted({_version(version) for version in versions})))
         case {"latest": {"numVersions": count}, **others} if not others:
-            return model_config.Latest(count)
+            return model_config.Latest(min(_version(count), MAX_LATEST))
     raise InvalidSpec("spec.versionPolicy: choose exactly one of latest, all and specific")

@@ -19,6 +19,8 @@ Manifest = Mapping[str, Any]
 APPLIED = f"{labels.GROUP}/applied-hash"
 """Annotation: of the manifest last applied. Without it a field that left the manifest while we were down would stay."""
 PARTS = ("metadata", "spec", "data")
+NEVER = "1"
+"""A resource version that no object has, because etcd begins with it: apply makes one, and conflicts with one that exists."""
 UNPROCESSABLE = 422
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Applier:
         """Make all ``objects`` be so, in their order, and delete those of ``key`` that aren't among them.
 
         If more than the Deployment is to be written, it is tried before anything is: it has most of what only the API
-        server can judge.
+        server can judge. So are names of which others may have objects, where there are several.
 
         Args:
             kept: Kind and name of further ones that stay as they are.
@@ -58,7 +60,8 @@ class Applier:
         """
         desired = [_marked(one) for one in objects]
         pending = [one for one in desired if not self._is_in_place(one, key)]
-        for one in pending:
+        is_made_alone = len(pending) == 1 and self._store.find(pending[0]) is None
+        for one in () if is_made_alone else pending:
             await self._refuse_foreign(one, key)
         if len(pending) > 1:
             for one in pending:
@@ -67,7 +70,7 @@ class Applier:
         if pending:
             log.info("Applying", extra={"objects": ["/".join(_name(one)) for one in pending]})
         for one in pending:
-            await self._write(one, key)
+            await (self._make(one, key) if is_made_alone else self._write(one, key))
         pruned = prune and await self._prune(desired, key, kept)
         return not pruned and all(self._is_in_place(one, key) for one in desired)
 
@@ -75,8 +78,19 @@ class Applier:
         """Drop what is remembered of a server that is gone."""
         self._in_place.pop(key, None)
 
+    async def _make(self, desired: Manifest, key: Key) -> None:
+        """Write an object that isn't known to exist, unless it does: whose it is need not be asked before."""
+        try:
+            made = await self._client.apply({**desired, "metadata": {**desired["metadata"], "resourceVersion": NEVER}})
+        except errors.Conflict:
+            await self._refuse_foreign(desired, key)
+            raise  # it is ours, and the watch is about to tell
+        self._take_in(desired, made, key)
+
     async def _write(self, desired: Manifest, key: Key) -> None:
-        applied = await self._send(desired)
+        self._take_in(desired, await self._send(desired), key)
+
+    def _take_in(self, desired: Manifest, applied: Body, key: Key) -> None:
         self._store.upsert(desired["kind"], applied, ours=True)
         # What the API server made of it is right, even where it reads differently: it knows better what is equal.
         stored = self._store.find(desired)

@@ -140,9 +140,9 @@ class Store:
         server = self._servers.get(key)
         return server.owner if server is not None else None
 
-    def shared_servers(self, namespace: str) -> list[Body]:
-        """Return the TFModelServers of a namespace, by name."""
-        keys = sorted(key for key in self._servers if key[0] == namespace and labels.is_shared(key[1]))
+    def shared_servers(self, namespace: str | None = None) -> list[Body]:
+        """Return the TFModelServers of a namespace, or of all, by name."""
+        keys = sorted(key for key in self._servers if namespace in (None, key[0]) and labels.is_shared(key[1]))
         return [owner for key in keys if (owner := self._servers[key].owner) is not None]
 
     def selecting(self, namespace: str) -> list[Key]:

@@ -2,7 +2,7 @@
 
 Ours have it and are watched, but for one that somebody took the label from; of the others only the names matter, and only when
 a child is about to be made. One metadata-only list per kind and namespace answers for all TFModels that were waiting for it,
-where a GET per child would double the requests of a large apply.
+where a GET per child would double the requests of a large apply. One child alone is made without asking (:mod:`cluster.apply`).
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ def _pod(pod: Mapping[str, Any], deployment: Mapping[str, Any] | None, report: a
         unschedulable=pods.unschedulable(pod),
         crash=pods.crash(pod),
         crashed_at=pods.crashed_at(pod),
+        restarts=pods.restarts(pod),
     )
 
 

@@ -84,6 +84,11 @@ def crashed_at(pod: Mapping[str, Any]) -> float | None:
     return max((datetime.datetime.fromisoformat(at).timestamp() for at in ended if at), default=None)
 
 
+def restarts(pod: Mapping[str, Any]) -> int:
+    """Return how often the model server of a pod has been started again."""
+    return int(_model_server(pod).get("restartCount", 0))
+
+
 def _model_server(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((status for status in _containers(pod) if status["name"] == workload.SERVER_CONTAINER), {})
 

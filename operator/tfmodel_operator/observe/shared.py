@@ -26,7 +26,7 @@ def by_model(
     for pod in pods:
         told = models_of(pod.agent)
         for name, model in members.items():
-            names = (model.model_name, model_config.candidate_name(model.model_name))
+            names = model_config.names_of(model.model_name)
             theirs = tuple(told[one] for one in names if one in told)
             sliced[name].append(_slice(pod, name, theirs, published, knows))
     return {name: tuple(found) for name, found in sliced.items()}
@@ -66,8 +66,8 @@ def _model(pod: facts.PodFacts, model_name: str) -> ModelState | None:
 
 
 def _slice(pod: facts.PodFacts, name: str, models: tuple[ModelState, ...], published: str, knows: Knows) -> facts.PodFacts:
-    """Return a pod as one model sees it: crashes of the server, and its template, are not its own."""
-    pod = dataclasses.replace(pod, current=True, crash="", crashed_at=None)
+    """Return a pod as one model sees it: its template, and what a load has done to the server, are not its own."""
+    pod = dataclasses.replace(pod, current=True, crash=pod.crash if _is_unexplained(pod) else "")
     agent = pod.agent
     if agent is None:
         return pod
@@ -84,6 +84,14 @@ def _slice(pod: facts.PodFacts, name: str, models: tuple[ModelState, ...], publi
         models=models,
     )
     return dataclasses.replace(pod, agent=said)
+
+
+def _is_unexplained(pod: facts.PodFacts) -> bool:
+    """Tell whether the server has ended more often than by what was being loaded: once with others, and each time alone."""
+    if pod.agent is None:
+        return False
+    found = [version.crashes for model in pod.agent.models for version in model.versions if version.crashes]
+    return pod.restarts > sum(found) + len(found)
 
 
 def _is_settled(model: ModelState) -> bool:

@@ -45,6 +45,10 @@ class Share:
     entries: tuple[model_config.Model, ...]
     settings: Mapping[str, agent_config.ModelSettings]
 
+    def with_(self, other: Share) -> Share:
+        """Return both as one."""
+        return Share((*self.entries, *other.entries), {**self.settings, **other.settings})
+
 
 def share(
     model: spec.TFModel, config: configs.Config, server: server_spec.Server | None = None, *, is_fixed: bool = False
@@ -60,6 +64,13 @@ def share(
     promoted = agent_config.Promoted(model.model_name, config.compare_with) if config.compare_with else None
     private = dataclasses.replace(common, compare_with=promoted)
     return Share(entries, {entry.name: private if model_config.is_candidate_name(entry.name) else common for entry in entries})
+
+
+def tried(model: spec.TFModel, server: server_spec.Server) -> Share:
+    """Return what has the files in the place that spec names loaded under a private name, while others serve."""
+    name, policy = model_config.next_name(model.model_name), model.version_policy
+    newest = policy if isinstance(policy, model_config.Specific) else model_config.Latest()
+    return Share((model_config.Model(name, base_path(model), newest),), {name: settings(model, server)})
 
 
 def data(shares: Iterable[Share], readiness: agent_config.Readiness = agent_config.Readiness.EVERY_MODEL) -> dict[str, str]:
@@ -127,14 +138,19 @@ def fixed(model: spec.TFModel, files: Mapping[str, str]) -> dict[str, Any]:
 def record_of(found: Manifest | None, name: str) -> str:
     """Return the text of the record of model ``name`` that ConfigMap ``found`` carries; ``""``: none that can be read."""
     text = ((found or {}).get("metadata", {}).get("annotations") or {}).get(labels.ROLLOUTS, "")
+    return _records_in(text).get(name, "")
+
+
+@functools.lru_cache(maxsize=64)  # as below: a shared server's has the records of all its models
+def _records_in(text: str) -> Mapping[str, str]:
     try:
         kept = json.loads(text)
     except (ValueError, RecursionError):
-        return ""
-    return json.dumps(kept[name]) if isinstance(kept, dict) and name in kept else ""
+        return {}
+    return {name: json.dumps(found) for name, found in kept.items()} if isinstance(kept, dict) else {}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Content:
     """What a ConfigMap says.
 
@@ -147,6 +163,14 @@ class Content:
     settings: Mapping[str, agent_config.ModelSettings]
     hash: str
     fixed: bool
+
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, model_config.Model]:
+        return {entry.name: entry for entry in self.entries}
+
+    def entries_of(self, *names: str) -> tuple[model_config.Model, ...]:
+        """Return the entries of these names that are there."""
+        return tuple(self._by_name[name] for name in names if name in self._by_name)
 
 
 def read(found: Manifest | None) -> Content | None:
@@ -173,14 +197,15 @@ def published(content: Content | None, name: str) -> facts.Published | None:
     private = content.settings.get(model_config.candidate_name(name), agent_config.ModelSettings())
     watched = content.settings.get(name, private).watched
     compare_with = private.compare_with.version if private.compare_with else 0
-    config = configs.from_models(content.entries, name, compare_with, watched)
+    entries = content.entries_of(name, model_config.candidate_name(name))
+    config = configs.from_models(entries, name, compare_with, watched)
     return facts.Published(config, content.hash, content.fixed)
 
 
 def published_source(content: Content | None, name: str) -> spec.Claim | None:
     """Return where the published files of model ``name`` are; None: nothing is, or nothing of ours."""
-    names = {name, model_config.candidate_name(name)}
-    paths = [entry.base_path for entry in content.entries if entry.name in names] if content is not None else []
+    entries = content.entries_of(name, model_config.candidate_name(name)) if content is not None else ()
+    paths = [entry.base_path for entry in entries]
     root, _, rest = paths[0].removeprefix("/").partition("/") if paths else ("", "", "")
     claim, _, path = rest.partition("/")
     return spec.Claim(claim, path) if root == ROOT and claim else None
@@ -188,9 +213,8 @@ def published_source(content: Content | None, name: str) -> spec.Claim | None:
 
 def share_of(content: Content, name: str) -> Share:
     """Return what model ``name`` has in a ConfigMap."""
-    names = {name, model_config.candidate_name(name)}
-    entries = tuple(entry for entry in content.entries if entry.name in names)
-    return Share(entries, {known: found for known, found in content.settings.items() if known in names})
+    names = model_config.names_of(name)
+    return Share(content.entries_of(*names), {known: content.settings[known] for known in names if known in content.settings})
 
 
 def settings(model: spec.TFModel, server: server_spec.Server) -> agent_config.ModelSettings:

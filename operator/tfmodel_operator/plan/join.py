@@ -62,7 +62,11 @@ class _Room:
 
 
 def join(
-    server: spec.ModelServer, models: Iterable[spec.TFModel], incumbents: Mapping[str, str], sizes: Mapping[str, int]
+    server: spec.ModelServer,
+    models: Iterable[spec.TFModel],
+    incumbents: Mapping[str, str],
+    sizes: Mapping[str, int],
+    keeping: Callable[[spec.TFModel], spec.TFModel] = lambda model: model,
 ) -> Joined:
     """Return who of ``models`` is on ``server``.
 
@@ -70,6 +74,7 @@ def join(
         models: All that point to it.
         incumbents: UID by name of the TFModels that are in its published config (:func:`incumbents`).
         sizes: Bytes on disk of the largest version, by model name, as far as agents have seen it.
+        keeping: Returns a model that is in with what is published of it: it keeps that where it has come to ask for too much.
     """
     room, refused = _Room(server), {}
     ordered = sorted(models, key=lambda model: (incumbents.get(model.name) != model.uid, model.created, model.name))
@@ -78,6 +83,8 @@ def join(
         checks = _ALWAYS if incumbents.get(model.name) == model.uid else (*_ALWAYS, *_NEWCOMERS)
         if found := next((found for check in checks if (found := check(room, model, memory))), None):
             refused[model.name] = found
+            if checks is _ALWAYS and found.reason is Reason.CONFIG_TOO_LARGE:
+                room.add(keeping(model), memory)
         else:
             room.add(model, memory)
     members = dict(sorted(room.members.items()))

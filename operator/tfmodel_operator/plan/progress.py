@@ -28,16 +28,34 @@ class Live(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Relocation:
+    """The files that pods have are not in the place that spec names.
+
+    Args:
+        stays: Where they are until those in the other place have been loaded.
+        is_tried: Those are loaded beside them, under a private name.
+    """
+
+    stays: spec.Claim
+    is_tried: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
-    """The next step, and what there is to say of the rollout."""
+    """The next step, and what there is to say of the rollout.
+
+    Args:
+        relocation: Of a model on a shared server; None: its files are where spec says.
+    """
 
     step: Step
     rollout: facts.Rollout
+    relocation: Relocation | None = None
 
     @property
     def publication(self) -> tuple[object, ...]:
         """What of the step is written down: as long as it is the same, there is nothing to apply."""
-        return self.step.config, self.step.template, self.step.record
+        return self.step.config, self.step.template, self.step.record, self.relocation
 
 
 def progress(model: spec.TFModel, found: rollout_facts.Facts, now: datetime.datetime) -> Progress:

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfmodel_operator.api import facts, labels, rollout_spec, server_spec, spec
-from tfmodel_operator.plan import configmap, deployment, join, mounted, plan, platform, progress, update_strategy
+from tfmodel_operator.plan import configmap, deployment, join, plan, platform, progress, relocation, update_strategy
 from tfmodel_operator.plan.rollout import facts as rollout_facts
+from tfmodel_operator.plan.rollout import record as records
+from tfmodel_operator.plan.rollout import step as rollout_step
 from tfmodel_serving import agent_config
 
 Manifest = Mapping[str, Any]
@@ -60,13 +62,41 @@ def step(
     """
     in_place = dataclasses.replace(model.rollout, strategy=rollout_spec.Strategy.IN_PLACE)
     there = dataclasses.replace(model, server=server.server, rollout=in_place)
+    record = configmap.record_of(published, model.model_name)
     found = rollout_facts.Facts(
         published=configmap.published(content, model.model_name),
-        record=configmap.record_of(published, model.model_name),
+        record=record,
         server=_server(live, pods),
-        pods=tuple(progress.pod(one) for one in pods),
+        pods=tuple(progress.pod(one) for one in _without_crashes(pods, record)),
     )
-    return progress.progress(there, found, now)
+    if model.is_held:
+        return _held(found)
+    made = progress.progress(there, found, now)
+    stays = relocation.relocation(model, published, content, mounted_claims(live), pods, made.step)
+    if stays is None:
+        return made
+    said = relocation.finding(model, stays, pods)
+    rollout = dataclasses.replace(made.rollout, finding=said or made.rollout.finding)
+    return progress.Progress(made.step, rollout, stays)
+
+
+def _without_crashes(pods: Sequence[facts.PodFacts], record: str) -> Sequence[facts.PodFacts]:
+    """Return pods without the crashes of their server while a version of one model is on its way in.
+
+    Which load has ended the server, the agents know. One that keeps ending while it serves takes back every promotion that can
+    still be taken back: whose it is nobody knows, and what served before is what all have.
+    """
+    if not any(pod.crashed_at for pod in pods) or records.from_text(record).candidate is None:
+        return pods
+    return [dataclasses.replace(pod, crash="", crashed_at=None) for pod in pods]
+
+
+def _held(found: rollout_facts.Facts) -> progress.Progress:
+    """Return that a model keeps what it has: its spec doesn't say what should be instead."""
+    kept, reason = records.from_text(found.record), "spec can't be acted on; what serves goes on serving"
+    return progress.Progress(
+        rollout_step.Step(None, rollout_step.Template(), kept, rollout_step.Phase.WAITING, reason), facts.Rollout()
+    )
 
 
 def _server(live: Manifest | None, pods: Sequence[facts.PodFacts]) -> rollout_facts.Server | None:
@@ -98,9 +128,8 @@ def make_plan(
     Raises:
         tfmodel_serving.model_config.InvalidModelConfig: The config can't be published.
     """
-    stay = _staying(members, published, live)
-    placed = {name: dataclasses.replace(model, source=stay.get(name, model.source)) for name, model in members.items()}
-    shares = _shares(server, placed, steps, configmap.read(published))
+    placed = {name: _placed(model, steps[name]) for name, model in members.items()}
+    shares = _shares(server, members, steps, configmap.read(published))
     files = configmap.data(shares.values(), agent_config.Readiness.PER_MODEL)
     records = {model.model_name: steps[name].step.record for name, model in members.items()}
     made = configmap.configmap(server, files, records, {labels.MEMBERS: join.record(members)})
@@ -119,26 +148,14 @@ def make_plan(
         config_hash=configmap.content_hash(files),
         shares=shares,
         config_bytes=sum(len(files[name].encode()) for name in ("models.config", "agent.json")),
-        depends_on_pods=choice.depends_on_pods or bool(stay),
+        depends_on_pods=choice.depends_on_pods,
         again_in_seconds=min((one for one in (choice.again_in_seconds, *deadlines) if one is not None), default=None),
     )
 
 
-def _staying(members: Mapping[str, spec.TFModel], published: Manifest | None, live: progress.Live) -> dict[str, spec.Claim]:
-    """Return where members still have their files although spec names another claim, by name of the TFModel.
-
-    A pod that hasn't that one mounted couldn't serve the model again after a restart; if it doesn't exist, none ever has.
-    """
-    content, incumbents = configmap.read(published), join.incumbents(published)
-    there = mounted_claims(live.deployment)
-    everywhere = [_claims(pod["spec"]) for pod in live.pods if not mounted.is_going(pod)]
-    found = {}
-    for name, model in members.items():
-        before = configmap.published_source(content, model.model_name) if incumbents.get(name) == model.uid else None
-        moves = before is not None and before.claim_name in there and before.claim_name != model.source.claim_name
-        if before is not None and moves and not all(model.source.claim_name in claims for claims in everywhere):
-            found[name] = before
-    return found
+def _placed(model: spec.TFModel, now: progress.Progress) -> spec.TFModel:
+    """Return ``model`` with its files where pods have them for now."""
+    return model if now.relocation is None else dataclasses.replace(model, source=now.relocation.stays)
 
 
 def _shares(
@@ -151,10 +168,13 @@ def _shares(
     shares = {}
     for name, model in members.items():
         config = steps[name].step.config
-        if config is not None:
-            shares[name] = configmap.share(model, config, server.server)
-        elif (before := configmap.published(content, model.model_name)) is not None:
-            shares[name] = configmap.share(model, before.config, server.server)
+        if config is None and (before := configmap.published(content, model.model_name)) is not None:
+            config = before.config
+        if config is None:
+            continue
+        shares[name] = configmap.share(_placed(model, steps[name]), config, server.server)
+        if (moving := steps[name].relocation) is not None and moving.is_tried:
+            shares[name] = shares[name].with_(configmap.tried(model, server.server))
     return shares
 
 

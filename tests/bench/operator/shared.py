@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.agent.conftest import Pod
 from tests.bench import agent_shared
-from tests.bench.operator import audit, isolation, window
+from tests.bench.operator import audit, isolation, processes, profile, window
 from tests.bench.operator.api import Api
 from tests.bench.operator.models import CLAIM, NAMESPACE, Models
 from tests.bench.operator.phases import Figures, reference, synced_seconds
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--models", type=int, default=500, help="models on all servers together (default: %(default)s)")
     parser.add_argument("--servers", type=int, default=10, help="servers (default: %(default)s)")
     parser.add_argument("--members", type=int, default=50, help="models on the server that more join (default: %(default)s)")
+    parser.add_argument("--profile", action="store_true", help="say where the operator's CPU went, on stderr")
     given = parser.parse_args(arguments)
     try:
         isolation.enter("tests.bench.operator.shared", arguments)
@@ -81,22 +82,30 @@ def _agent() -> float:
 
 
 async def _measure(made: Stage, given: argparse.Namespace) -> Figures:
-    operator = made.operator()
+    file = made.cluster.directory / "profile.json" if given.profile else None
+    operator = made.operator(profile=file)
     async with Api(made.cluster.url, made.cluster.state.plane.certificates.directory) as api:
         figures = await reference(api)
         operator.start()
         try:
             await synced_seconds(operator, 60)
             await window.rest(made, operator, 60)
-            say(f"{given.models} models on {given.servers} servers")
-            figures |= await _apply(made, operator, api, given)
-            say(f"{JOINS} more on a server with {given.members}")
-            return figures | await _join(made, operator, api, given)
+            sampling = profile.Profile(operator, file) if file else None
+            for phase, what in ((_apply, "apply"), (_join, "join")):
+                if sampling:
+                    sampling.take()
+                before = processes.cpu_seconds(operator.pid)
+                figures |= await phase(made, operator, api, given)
+                if sampling:
+                    used = processes.cpu_seconds(operator.pid) - before
+                    print(profile.report(what, sampling.take(), used, given.models), file=sys.stderr, flush=True)
+            return figures
         finally:
             operator.stop()
 
 
 async def _apply(made: Stage, operator: OperatorProcess, api: Api, given: argparse.Namespace) -> Figures:
+    say(f"{given.models} models on {given.servers} servers")
     async with Models(api, given.models, lambda number: tfmodel(number, "many", given.servers)) as models:
         opened = Window(made, operator)
         for number in range(given.servers):
@@ -111,6 +120,7 @@ async def _apply(made: Stage, operator: OperatorProcess, api: Api, given: argpar
 
 
 async def _join(made: Stage, operator: OperatorProcess, api: Api, given: argparse.Namespace) -> Figures:
+    say(f"{JOINS} more on a server with {given.members}")
     await api.patch(f"{SERVERS_PATH}/one-0", server("one-0"))
     async with Models(api, given.members, lambda number: tfmodel(number, "one", 1)) as models:
         await models.apply()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.operator.makers import joined_model, model_server
 from tfmodel_operator.api.conditions import Reason
-from tfmodel_operator.plan import configmap, join
+from tfmodel_operator.plan import configmap, held, join
 from tfmodel_operator.plan.rollout import config as configs
 from tfmodel_serving import agent_config, model_config
 
@@ -86,6 +89,19 @@ def test_a_config_that_would_be_too_large_is_that_models_fault():
     assert refused.reason is Reason.CONFIG_TOO_LARGE
     assert f"it may have {model_config.MAX_BYTES}" in refused.message
     assert bytes_of(*joined.members.values()) <= model_config.MAX_BYTES
+
+
+def test_one_that_comes_to_ask_for_too_much_puts_nobody_out():
+    """Who is in is served: what is published of it stays, whoever has grown."""
+    small = [joined_model(f"m{n:04}", path="p" * 500, created=f"2026-01-01T00:{n // 60:02}:{n % 60:02}Z") for n in range(450)]
+    joined = join.join(model_server(maxModels=500), small, {}, {})
+    incumbents = {name: model.uid for name, model in joined.members.items()}
+    grown = [dataclasses.replace(model, version_policy=model_config.All()) for model in small if model.name in incumbents]
+    content = configmap.Content((), {}, "hash", False)
+    after = join.join(model_server(maxModels=500), grown, incumbents, {}, functools.partial(held.keeping, content=content))
+    assert after.members.keys() == incumbents.keys()
+    assert {found.reason for found in after.refused.values()} == {Reason.CONFIG_TOO_LARGE}
+    assert {name for name, model in after.members.items() if model.is_held} == set(after.refused)
 
 
 def bytes_of(*models):
