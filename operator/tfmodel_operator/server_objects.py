@@ -81,15 +81,10 @@ async def _carry_out(
 ) -> SharedDesired | None:
     """Plan anew and apply the plan; None: the server is gone."""
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
-<<<<<<< HEAD
     edition, last, memory.shared = world.store.edition(key), memory.shared, None
-    joined = join.join(server, asking, join.incumbents(_configmap(key, world)), sizes)
-=======
-    edition, memory.shared = world.store.edition(key), None
     live = published(key, world)
     keeping = functools.partial(held.keeping, content=configmap.read(live))
     joined = join.join(server, asking, join.incumbents(live), sizes, keeping)
->>>>>>> shared8
     before = _published(joined.members, key, world)
     steps = _steps(server, joined.members, said_of(before, joined.members, key, world), key, world)
     absent, pods = await _absent(server, joined.members, children.deployment, world), children.pods
