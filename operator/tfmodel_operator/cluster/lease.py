@@ -116,14 +116,21 @@ class Elector:
 
     async def release(self) -> None:
         """Let somebody else have it at once; best effort."""
-        if self._holder() != self.identity:
-            return
         try:
             async with asyncio.timeout(self._timing.retry):
-                await self._write({**self._seen["spec"], "holderIdentity": "", "leaseDurationSeconds": 1})
-            log.info("Released the lease", extra={"lease": self._metadata["name"]})
+                try:
+                    await self._give_back()
+                except errors.Conflict:  # by a renewal of ours that was broken off when its answer was on its way
+                    await self._read()
+                    await self._give_back()
         except (errors.ApiError, TimeoutError) as error:
             log.warning("The lease can't be released; it runs out by itself", extra={"error": str(error)})
+
+    async def _give_back(self) -> None:
+        if self._holder() != self.identity:
+            return
+        await self._write({**self._seen["spec"], "holderIdentity": "", "leaseDurationSeconds": 1})
+        log.info("Released the lease", extra={"lease": self._metadata["name"]})
 
     async def _try(self) -> bool:
         """Take or renew the Lease if it may be had; return whether it is ours."""

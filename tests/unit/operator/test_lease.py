@@ -196,3 +196,26 @@ def test_releasing_what_is_not_ours_changes_nothing():
             assert leases.writes == ["a"]
 
     run(test)
+
+
+def test_a_renewal_that_was_broken_off_does_not_keep_the_lease_from_being_released():
+    async def test():
+        async with electors("a") as (leases, (a,)):
+            await a.acquire()
+            leases.stored["metadata"]["resourceVersion"] = str(next(leases.versions))  # written, and the answer not waited for
+            await a.release()
+        assert leases.stored["spec"]["holderIdentity"] == ""
+
+    run(test)
+
+
+def test_a_lease_that_somebody_else_has_taken_meanwhile_is_not_released():
+    async def test():
+        async with electors("a") as (leases, (a,)):
+            await a.acquire()
+            theirs = {"resourceVersion": str(next(leases.versions)), "uid": "lease"}
+            leases.stored = {**leases.stored, "metadata": theirs, "spec": {**leases.stored["spec"], "holderIdentity": "b"}}
+            await a.release()
+        assert leases.stored["spec"]["holderIdentity"] == "b"
+
+    run(test)
