@@ -197,7 +197,7 @@ def _recalled(
 
 def hopeless(named: frozenset[int], pods: fleet.Fleet) -> bool:
     """Tell whether no pod that has read the config can have any of the versions it names."""
-    found = [fleet.version_state(pod, pods.model, version) for pod in pods.following for version in named]
+    found = [pods.said(pod, pods.model, version) for pod in pods.following for version in named]
     return bool(found) and all(one is not None and _cannot_be_had(one) for one in found)
 
 
