@@ -834,7 +834,7 @@ def auto_rolling_update(p: Play) -> None:
 
 
 def auto_waits_for_accelerator(p: Play) -> None:
-    """strategy: Auto, one GPU, one replica, and no memory for two versions: it waits until another GPU is free."""
+    """strategy: Auto, one GPU, one replica, and no memory for two versions: the new pod waits until another GPU is free."""
     p.cluster.replicas = p.cluster.slots = 1
     p.rollout("strategy: Auto", strategy=Strategy.AUTO)
     p.edit("accelerator: nvidia.com/mig-1g.10gb", memory=facts.Memory(accelerator="nvidia.com/mig-1g.10gb"))
@@ -850,8 +850,8 @@ def auto_recreate(p: Play) -> None:
     """strategy: Auto, one GPU, one replica, no memory for two versions, and updateStrategy: Recreate."""
     p.cluster.replicas = p.cluster.slots = 1
     p.rollout("strategy: Auto", strategy=Strategy.AUTO)
-    memory = facts.Memory(accelerator="nvidia.com/gpu", device_bytes=16 * GIB, fraction=0.45, recreate=True)
-    p.edit("accelerator: nvidia.com/gpu of 16 GiB, memoryFraction 0.45, updateStrategy: Recreate", memory=memory)
+    memory = facts.Memory(accelerator="nvidia.com/mig-3g.16gb", fraction=0.45, recreate=True)
+    p.edit("accelerator: nvidia.com/mig-3g.16gb, memoryFraction 0.45, updateStrategy: Recreate", memory=memory)
     p.put(1, size=2 * GIB)
     p.settle()
     p.put(2, size=3 * GIB)
