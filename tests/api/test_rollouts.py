@@ -135,6 +135,12 @@ def test_a_version_that_is_dropped_takes_the_place_of_the_newest_one(play):
     half.kubelets.drop(4)
     status = half.promoted(4)
     assert ready(status)["message"] == "version 4 AVAILABLE on all 2 pods"
+    said = [line for line in half.operator.lines() if line["message"].startswith("Rollout is ") and 4 in (line["promoted"], line["candidate"])]
+    assert [(line["message"], line["config"]) for line in said] == [
+        ("Rollout is Growing", "{3, 4} stable=3"), ("Rollout is Settling", "{4} stable=4"), ("Rollout is Complete", "{4} stable=4"),
+    ]  # fmt: skip
+    assert {(line["tfmodel"], line["namespace"], line["level"]) for line in said} == {("half", half.namespace, "INFO")}
+    assert "version 4 verified on 2 of 2 pods" in said[0]["step"]
 
 
 def test_nothing_is_written_once_a_rollout_is_over(play):
