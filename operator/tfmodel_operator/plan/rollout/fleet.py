@@ -16,6 +16,8 @@ from tfmodel_operator.plan.rollout.config import Config
 from tfmodel_serving import model_config, state
 
 LIVE = frozenset({"START", "LOADING", "AVAILABLE", "UNLOADING"})
+MANY_DEATHS = 3
+"""So often a model server has died of a version when nobody waits for it any longer; agents come to that within a minute."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +139,7 @@ class Fleet:
     def is_nowhere(self, version: int) -> bool:
         """Tell whether no pod has ``version``, or can have it with the files that there are."""
         found = [self.said(pod, self.model, version) for pod in self.reporting]
-        can_not = (one is not None and one.state not in LIVE and (one.failed or one.verdict != "Verified") for one in found)
-        return bool(found) and not self.silent and all(can_not)
+        return bool(found) and not self.silent and all(one is not None and _is_hopeless(one) for one in found)
 
     def failed(self, name: str, version: int) -> str:
         """Return which pod failed to load ``version`` under the published config, and why; ``""``: none."""
@@ -233,6 +234,12 @@ def _labels(pod: facts.Pod, name: str) -> set[tuple[str, int]]:
 
 def _live(pod: facts.Pod, name: str) -> set[int]:
     return {found.version for found in versions(pod, name) if found.state in LIVE}
+
+
+def _is_hopeless(found: state.VersionState) -> bool:
+    """Tell whether a pod hasn't got a version and has no reason to expect it: a server may have died once of something else."""
+    is_failed = found.message.startswith(state.LOAD_FAILED) or found.crashes >= MANY_DEATHS
+    return found.state not in LIVE and (is_failed or found.verdict != "Verified")
 
 
 def _verdict(found: state.VersionState) -> str:

@@ -27,6 +27,8 @@ def plan(policy, pods, kept=None, now=NOW, **given):
     [
         pytest.param([unready("a", {1: "AVAILABLE", 2: "failed"})], {}, id="it fails in the only pod"),
         pytest.param([unready("a", {1: "AVAILABLE", 2: "Incomplete"})], {}, id="its files are written anew"),
+        pytest.param([unready("a", {1: "AVAILABLE", 2: ""}, extra={2: {"crashes": 3}})], {}, id="the server dies of it"),
+        pytest.param([unready("a", {1: "AVAILABLE", 2: ""}, extra={2: {"crashes": 1}})], {"stable": 2}, id="it has died once"),
         pytest.param([unready("a", {1: "AVAILABLE", 2: "LOADING"})], {"stable": 2}, id="it is loading"),
         pytest.param([unready("a", {1: "AVAILABLE", 2: ""})], {"stable": 2}, id="it is about to load"),
         pytest.param([unready("a", {1: "LOADING", 2: "failed"})], {"stable": 2}, id="nothing else is there"),
