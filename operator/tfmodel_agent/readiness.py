@@ -74,13 +74,15 @@ def _has_all(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -
 
 
 def _is_restored(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> bool:
-    """Tell whether the server has something again that has served before it was restarted, if that can still be had.
+    """Tell whether the server has again what has served before it was restarted, as far as that can still be had.
 
-    Else a version that is only on its way in would get all requests, because the one they are meant for is late.
+    Else a version that is only on its way in would get all requests, because the one they are meant for is late. Where no label
+    says which one that is, it is all of them.
     """
     served = {version for name, version in history.served if name == wanted.model.name}
     before = {version for version in steps.named(wanted.model, served) if _can_come_back(wanted, version, history)}
-    return not before or bool(before & _live(wanted, seen, "AVAILABLE"))
+    there = before & _live(wanted, seen, "AVAILABLE")
+    return there == before or (bool(there) and bool(wanted.model.version_labels))
 
 
 def _can_come_back(wanted: steps.Wanted, version: int, history: memory.History) -> bool:

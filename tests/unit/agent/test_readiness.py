@@ -130,6 +130,17 @@ def test_a_pod_that_starts_with_what_the_config_does_not_name_any_more_is_not_re
     assert readiness.is_ready(Readiness.EVERY_MODEL, other, seen(a={1: "AVAILABLE"}), dataclasses.replace(fresh, is_fed=True))
 
 
+def test_where_no_label_says_what_clients_are_to_get_all_that_served_before_is_waited_for():
+    both = wanted("a", Specific((1, 2)), verified=[1, 2])
+    labelled = dataclasses.replace(both, model=dataclasses.replace(both.model, version_labels={"stable": 2}))
+    served, proven = frozenset({("a", 1), ("a", 2)}), dict.fromkeys([("a", 1), ("a", 2)], crashes.mark("files"))
+    pushed = {"a": memory.Served(frozenset({1, 2}), {"stable": 2})}
+    history = memory.History(pushed=pushed, reachable=True, was_fed=True, served=served, proven=proven)
+    assert not readiness.is_ready(Readiness.EVERY_MODEL, [both], seen(a={1: "LOADING", 2: "AVAILABLE"}), history)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [both], seen(a={1: "AVAILABLE", 2: "AVAILABLE"}), history)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [labelled], seen(a={1: "LOADING", 2: "AVAILABLE"}), history)
+
+
 def test_no_client_is_sent_to_the_private_name_of_a_candidate():
     public, private = wanted("a", verified=[1]), wanted("a--candidate", verified=[2])
     server = seen(**{"a": {1: "AVAILABLE"}, "a--candidate": {2: "LOADING"}})
