@@ -94,7 +94,7 @@ class Watch:
         if not compares:
             return  # nothing was promoted yet: the agents verify what is named, and serve what they can
         for pod in self.cluster.pods:
-            seen = [pod.mount.at(self.cluster.now - JUST_NOW * back).get(version) for back in (0, 1)]
+            seen = [pod.mount.at(self.cluster.now - tenths / 10).get(version) for tenths in range(round(10 * JUST_NOW) + 1)]
             verified = any(files is not None and files.complete for files in seen)
             assert verified or not pod.ready, f"{version} is not verified on {pod.name}"
 
