@@ -33,10 +33,14 @@ def is_ready(
         return False
     if readiness is agent_config.Readiness.PER_MODEL:
         return history.is_fed
-    public = _public(wanted)
-    return all(is_available(one.model.name, seen) for one in public) and (
-        history.is_fed or all(_has_all(one, seen, history) for one in public)
-    )
+    if history.is_fed:
+        return all(is_available(one.model.name, seen) for one in _public(wanted))
+    return not waits_for(wanted, seen, history)
+
+
+def waits_for(wanted: Iterable[steps.Wanted], seen: memory.Seen, history: memory.History) -> str:
+    """Return what clients of a dedicated server that starts, or was restarted, can't have yet; ``""``: nothing."""
+    return next((said for one in _public(wanted) if (said := _lacks(one, seen, history))), "")
 
 
 def is_available(name: str, seen: memory.Seen) -> bool:
@@ -55,7 +59,7 @@ def is_fed(
     if history.is_fed or not seen.reachable:
         return history.is_fed
     if readiness is agent_config.Readiness.EVERY_MODEL:
-        return all(is_available(one.model.name, seen) and _has_all(one, seen, history) for one in _public(wanted))
+        return not waits_for(wanted, seen, history)
     if history.was_fed and now - history.began_at > REFEED_SECONDS:
         return True
     return not any(_is_awaited(one, seen, history, now) for one in _public(wanted))
@@ -66,21 +70,30 @@ def _public(wanted: Iterable[steps.Wanted]) -> list[steps.Wanted]:
     return [one for one in wanted if not model_config.is_candidate_name(one.model.name)]
 
 
-def _has_all(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> bool:
-    """Tell whether clients get from this pod what they are to get from any."""
-    available = _live(wanted, seen, "AVAILABLE")
-    is_asked_for = bool(steps.named(wanted.model, available))
-    return is_asked_for and _is_labelled(wanted, seen, history, _not_refused(wanted)) and _is_restored(wanted, seen, history)
+def _lacks(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> str:
+    """Return what clients get from other pods and not from this one, as far as it can be had; ``""``: nothing."""
+    name, available = wanted.model.name, _live(wanted, seen, "AVAILABLE")
+    if not available:
+        return f"{name}: no version is AVAILABLE"
+    if not steps.named(wanted.model, available):
+        return f"{name}: the config doesn't name version {max(available)}, and no other one is AVAILABLE"
+    if labels := _missing_labels(wanted, seen, history, _not_refused(wanted)):
+        return f"{name}: label {labels[0]} waits for version {wanted.model.version_labels[labels[0]]}"
+    if late := _not_restored(wanted, seen, history):
+        return f"{name}: version {max(late)} served before, and is not back yet"
+    return ""
 
 
-def _is_restored(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> bool:
-    """Tell whether the server has something again that has served before it was restarted, if that can still be had.
+def _not_restored(wanted: steps.Wanted, seen: memory.Seen, history: memory.History) -> frozenset[int]:
+    """Return what the server hasn't got again of what served before it was restarted, as far as that can be had.
 
-    Else a version that is only on its way in would get all requests, because the one they are meant for is late.
+    Without it a version that is only on its way in would get all requests, because the one they are meant for is late. Where a
+    label says which one that is, any of them will do for the other requests.
     """
     served = {version for name, version in history.served if name == wanted.model.name}
     before = {version for version in steps.named(wanted.model, served) if _can_come_back(wanted, version, history)}
-    return not before or bool(before & _live(wanted, seen, "AVAILABLE"))
+    late = before - _live(wanted, seen, "AVAILABLE")
+    return frozenset() if wanted.model.version_labels and late != before else frozenset(late)
 
 
 def _can_come_back(wanted: steps.Wanted, version: int, history: memory.History) -> bool:
@@ -89,8 +102,10 @@ def _can_come_back(wanted: steps.Wanted, version: int, history: memory.History) 
     return is_whole and key not in history.failures and not trials.is_given_up(key, history)
 
 
-def _is_labelled(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, to_be_had: frozenset[int]) -> bool:
-    """Tell whether clients can use every label: a pod that starts, or whose server was restarted, gets none before.
+def _missing_labels(
+    wanted: steps.Wanted, seen: memory.Seen, history: memory.History, to_be_had: frozenset[int]
+) -> tuple[str, ...]:
+    """Return the labels that clients can't use yet: a pod that starts, or whose server was restarted, gets none before.
 
     One whose version doesn't load here, or whose files are being written, keeps the pod out, and so stops the replacement of
     those that have it. One whose files are gone keeps nobody out: no other pod could load it either.
@@ -98,7 +113,8 @@ def _is_labelled(wanted: steps.Wanted, seen: memory.Seen, history: memory.Histor
     pushed = history.pushed or {}  # an agent that has just started sends the whole config at once
     placed = pushed[wanted.model.name].labels if wanted.model.name in pushed else {}
     can_be_had = to_be_had | _live(wanted, seen, *memory.LIVE)
-    return all(placed.get(label) == version for label, version in wanted.model.version_labels.items() if version in can_be_had)
+    wish = {label: version for label, version in wanted.model.version_labels.items() if version in can_be_had}
+    return tuple(sorted(label for label, version in wish.items() if placed.get(label) != version))
 
 
 def _live(wanted: steps.Wanted, seen: memory.Seen, *states: str) -> frozenset[int]:
@@ -116,7 +132,7 @@ def _not_refused(wanted: steps.Wanted) -> frozenset[int]:
 def _is_awaited(wanted: steps.Wanted, seen: memory.Seen, history: memory.History, now: float) -> bool:
     name = wanted.model.name
     if is_available(name, seen):
-        return not _is_labelled(wanted, seen, history, wanted.verified)
+        return bool(_missing_labels(wanted, seen, history, wanted.verified))
     if history.was_fed:
         return any(served == name and not trials.is_barred((served, version), history) for served, version in history.served)
     targets = steps.wanted_versions(wanted, seen, history, now)

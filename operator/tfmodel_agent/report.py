@@ -51,12 +51,15 @@ def report(
 
     A config or version that can't be served doesn't take a pod that serves out of its Service.
     """
+    is_ready = bool(config_hash) and readiness.is_ready(mode, wanted, seen, history)
+    is_done = step.settled and not is_ready and mode is agent_config.Readiness.EVERY_MODEL
+    waits = readiness.waits_for(wanted, seen, history) if is_done and not history.is_fed else ""
     return AgentState(
         pod_uid=pod_uid,
         config_hash=config_hash,
-        ready=bool(config_hash) and readiness.is_ready(mode, wanted, seen, history),
+        ready=is_ready,
         settled=step.settled and not config_message,
-        step=clean(step.reason),
+        step=clean(f"not ready: {waits}; {step.reason}" if waits else step.reason),
         config_message=clean(config_message),
         server_message=clean(seen.message),
         suspect=clean(step.suspect),

@@ -26,6 +26,8 @@ FIRST_LOOK_SECONDS = 1.0
 """How long it waits if some of them are the first at a model, so that the models of a fresh server are told together."""
 MOUNT_PARTS = 3
 """Of `/models/CLAIM/some/path`, the parts that name the mount."""
+MAX_NEWEST = 10
+"""Versions that aren't asked for and get a digest nevertheless, where the newest are watched: each costs reading it once."""
 _DEFAULT = agent_config.ModelSettings()
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,14 @@ class _Known:
 
     wanted: steps.Wanted
     looks: Mapping[int, saved_model.Look]
+
+
+def _newest(known: _Known) -> Sequence[int]:
+    """Return the newest version, and those that are newer than all the config names: those that failed are among them."""
+    policy = known.wanted.model.version_policy
+    named = max(policy.versions, default=0) if isinstance(policy, model_config.Specific) else 0
+    newest = sorted(known.looks)[-MAX_NEWEST:]
+    return [version for version in newest if version > named] or newest[-1:]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class Sources:
         for name, known in self._known.items():
             asked = settings.get(name, _DEFAULT)
             if asked.digests and not known.wanted.source_message:
-                newest = sorted(known.looks)[-1:] if asked.watches_newest else ()
+                newest = _newest(known) if asked.watches_newest else ()
                 self._digests.want(known.wanted.model, known.looks, (*asked.watched, *newest))
         return tuple(self._wanted(model, settings.get(model.name, _DEFAULT).watched) for model in models)
 

@@ -45,7 +45,7 @@ class ModelSettings:
         min_records: Warmup records wanted where the policy is Required.
         max_batch_size: The server's; 0 if it doesn't batch, or splits large batches.
         digests: Whether the content of the versions in use is hashed, which reads all of it once more.
-        watches_newest: The newest version on the volume is hashed and told of as if it were watched.
+        watches_newest: The newest version on the volume is hashed, and those above all that the config names.
         watched: Versions that are looked at, hashed and told of as if they were in use.
         compare_with: Of a candidate's entry, which names one `specific` version: what to compare its answers with.
     """

@@ -175,7 +175,9 @@ _SCALARS: dict[str, type] = {"int": int, "str": str, "bool": bool, "float": floa
 
 def clean(message: str, characters: int = MESSAGE_CHARACTERS) -> str:
     """Return ``message`` fit for a status object: one line, no control characters, bounded."""
-    printable = "".join(character if character.isprintable() else " " for character in message[: 8 * characters])
+    printable = message[: 8 * characters]
+    if not printable.isprintable():
+        printable = "".join(character if character.isprintable() else " " for character in printable)
     return " ".join(printable.split())[:characters]
 
 

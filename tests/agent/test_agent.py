@@ -160,6 +160,7 @@ def test_a_restarted_server_that_can_not_load_what_a_label_is_on_is_left_to_othe
     pod.kill_server()
     pod.start_server()
     pod.wait_for("it to fail", lambda: pod.version(2).get("reason") == "ModelLoadFailed" and pod.available() == {1}, timeout=60)
+    assert pod.wait_for("a word on why", lambda: pod.get("/readyz")[1].startswith("not ready: half: label stable waits for version 2; "))
     assert pod.get("/readyz")[0] == 503
     pod.serve(pod.model(policy=Specific((1, 2))))
     pod.wait_for("version 1 to do", lambda: pod.get("/readyz")[0] == 200)

@@ -72,6 +72,18 @@ class Play:
         found = self.cluster.get("-n", self.namespace, "pods", "-l", f"serving.tfmodel.dev/server={self.name}")["items"]
         return {one["metadata"]["uid"] for one in found}
 
+    def looked_at(self, times=3):
+        """Have the operator plan anew for it so often: what it does then it has done."""
+        for number in range(times):
+            before = self.passes()
+            self.cluster.kubectl("-n", self.namespace, "annotate", "tfmodel", self.name, "--overwrite", f"tests/look={number}")
+            self.cluster.wait_for("a pass", self.passes, done=lambda found, before=before: found > before)
+
+    def passes(self):
+        code, text = self.operator.get("/metrics")
+        assert code == 200
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("tfmodel_operator_reconcile_total{"))
+
     def events(self):
         found = self.cluster.get("-n", self.namespace, "events")["items"]
         return [(one["type"], one["reason"]) for one in found if one["involvedObject"]["name"] == self.name]
@@ -90,7 +102,7 @@ def play(cluster, namespace, tfmodel):
         def make(name="half", replicas=2, **spec):
             server = {"replicas": replicas, "pod": {"schedulerName": "none"}}  # a scheduler would say that there are no nodes
             made = Play(cluster, namespace, tfmodel(name, server=server, **spec))
-            made.kubelets = kubelets
+            made.kubelets, made.operator = kubelets, operator
             return made
 
         yield make
@@ -123,6 +135,12 @@ def test_a_version_that_is_dropped_takes_the_place_of_the_newest_one(play):
     half.kubelets.drop(4)
     status = half.promoted(4)
     assert ready(status)["message"] == "version 4 AVAILABLE on all 2 pods"
+    said = [line for line in half.operator.lines() if line["message"].startswith("Rollout is ") and 4 in (line["promoted"], line["candidate"])]
+    assert [(line["message"], line["config"]) for line in said] == [
+        ("Rollout is Growing", "{3, 4} stable=3"), ("Rollout is Settling", "{4} stable=4"), ("Rollout is Complete", "{4} stable=4"),
+    ]  # fmt: skip
+    assert {(line["tfmodel"], line["namespace"], line["level"]) for line in said} == {("half", half.namespace, "INFO")}
+    assert "version 4 verified on 2 of 2 pods" in said[0]["step"]
 
 
 def test_nothing_is_written_once_a_rollout_is_over(play):
@@ -220,7 +238,7 @@ def typo(half):
     pods, before = half.pods, half.configmaps["half-models"]["data"]
     half.edit(source=source("modles"))
     half.cluster.wait_for("a pod with the other claim", lambda: half.pods, done=lambda found: found > pods)
-    time.sleep(2)  # passes that would undo it
+    half.looked_at()  # passes that would undo it
     assert half.configmaps["half-models"]["data"] == before, "a pod whose server restarts serves by this again"
     assert half.pods > pods
     assert half.mounted != "half-models"

@@ -130,6 +130,40 @@ def test_a_pod_that_starts_with_what_the_config_does_not_name_any_more_is_not_re
     assert readiness.is_ready(Readiness.EVERY_MODEL, other, seen(a={1: "AVAILABLE"}), dataclasses.replace(fresh, is_fed=True))
 
 
+BACK = {"served": frozenset({("a", 1)}), "proven": {("a", 1): crashes.mark("files")}}
+
+
+@pytest.mark.parametrize(
+    ("models", "server", "given", "says"),
+    [
+        pytest.param([wanted("a", verified=[1])], seen(a={1: "LOADING"}), {}, "a: no version is AVAILABLE", id="it loads"),
+        pytest.param(
+            [wanted("a", Specific((2,)), verified=[1, 2])], seen(a={1: "AVAILABLE"}), {},
+            "a: the config doesn't name version 1, and no other one is AVAILABLE", id="what it has is not asked for",
+        ),
+        pytest.param([LABELLED], seen(a={1: "AVAILABLE"}), {}, "a: label next waits for version 2", id="a label"),
+        pytest.param(
+            [wanted("a", Specific((1, 2)), verified=[1, 2])], seen(a={2: "AVAILABLE"}), BACK,
+            "a: version 1 served before, and is not back yet", id="what served before",
+        ),
+        pytest.param([wanted("a--candidate", verified=[2])], seen(), {}, "", id="a candidate is not waited for"),
+    ],
+)  # fmt: skip
+def test_a_pod_that_starts_says_what_it_waits_for(models, server, given, says):
+    assert readiness.waits_for(models, server, memory.History(reachable=True, **given)) == says
+
+
+def test_where_no_label_says_what_clients_are_to_get_all_that_served_before_is_waited_for():
+    both = wanted("a", Specific((1, 2)), verified=[1, 2])
+    labelled = dataclasses.replace(both, model=dataclasses.replace(both.model, version_labels={"stable": 2}))
+    served, proven = frozenset({("a", 1), ("a", 2)}), dict.fromkeys([("a", 1), ("a", 2)], crashes.mark("files"))
+    pushed = {"a": memory.Served(frozenset({1, 2}), {"stable": 2})}
+    history = memory.History(pushed=pushed, reachable=True, was_fed=True, served=served, proven=proven)
+    assert not readiness.is_ready(Readiness.EVERY_MODEL, [both], seen(a={1: "LOADING", 2: "AVAILABLE"}), history)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [both], seen(a={1: "AVAILABLE", 2: "AVAILABLE"}), history)
+    assert readiness.is_ready(Readiness.EVERY_MODEL, [labelled], seen(a={1: "LOADING", 2: "AVAILABLE"}), history)
+
+
 def test_no_client_is_sent_to_the_private_name_of_a_candidate():
     public, private = wanted("a", verified=[1]), wanted("a--candidate", verified=[2])
     server = seen(**{"a": {1: "AVAILABLE"}, "a--candidate": {2: "LOADING"}})

@@ -121,12 +121,18 @@ def test_files_the_agent_fails_on_are_no_trouble_of_the_models_beside_them(half,
     run(scene)
 
 
-def test_the_newest_version_has_a_digest_where_that_is_asked_for(half, tmp_path):
-    savedmodels.place("half_plus_two", tmp_path / "half/7")
-    pinned = dataclasses.replace(half, version_policy=Specific((1,)))
+@pytest.mark.parametrize(("named", "hashed"), [((1,), {1, 6, 7}), ((6,), {6, 7}), ((7,), {7})], ids=str)
+def test_the_newest_versions_have_digests_where_that_is_asked_for(half, tmp_path, named, hashed):
+    """Above what is served there are those that failed: new files are to be noticed in each."""
+    for version in (6, 7):
+        savedmodels.place("half_plus_two", tmp_path / f"half/{version}")
+    pinned = dataclasses.replace(half, version_policy=Specific(named))
 
     async def scene(known):
-        await looked(known, [pinned], lambda found: found.findings[7].digest, {"half": ModelSettings(watches_newest=True)})
+        (found,) = await looked(
+            known, [pinned], lambda found: all(found.findings[v].digest for v in hashed), {"half": ModelSettings(watches_newest=True)}
+        )
+        assert {v for v, one in found.findings.items() if one.digest} == hashed
 
     run(scene)
 

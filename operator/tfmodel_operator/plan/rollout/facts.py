@@ -17,14 +17,12 @@ class Memory:
     Args:
         limit_bytes: The container's memory limit, or None.
         accelerator: The extended resource each pod asks for; ``""``: none.
-        device_bytes: Memory of one device, as its node says, or None.
         fraction: `accelerator.memoryFraction`, or None.
         recreate: `updateStrategy` lets pods stop before new ones start.
     """
 
     limit_bytes: int | None = None
     accelerator: str = ""
-    device_bytes: int | None = None
     fraction: float | None = None
     recreate: bool = False
 
@@ -113,11 +111,9 @@ class Facts:
         published: None: there is no ConfigMap.
         record: Text of the record (:mod:`record`); ``""`` if there is none.
         server: None: there is no Deployment.
-        free_accelerators: Devices that nobody uses, on nodes these pods may run on; None: not known.
     """
 
     published: Published | None = None
     record: str = ""
     server: Server | None = None
     pods: tuple[Pod, ...] = ()
-    free_accelerators: int | None = None

@@ -8,44 +8,64 @@ ready and says nothing holds everything back: silence is no verdict.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 
 from tfmodel_operator.plan.rollout import facts
 from tfmodel_operator.plan.rollout.config import Config
 from tfmodel_serving import model_config, state
 
 LIVE = frozenset({"START", "LOADING", "AVAILABLE", "UNLOADING"})
+MANY_DEATHS = 3
+"""So often a model server has died of a version when nobody waits for it any longer; agents come to that within a minute."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Fleet:
-    """The pods, and the hash of the config they should be following; None: there is no config they could be behind."""
+    """The pods, and the hash of the config they should be following; None: there is no config they could be behind.
+
+    Answers are kept: one plan asks the same of every version, and of 50 pods with 120 versions each that is a lot.
+    """
 
     model: str
     hash: str | None
     pods: tuple[facts.Pod, ...]
 
-    @property
+    @functools.cached_property
     def private(self) -> str:
         return model_config.candidate_name(self.model)
 
-    @property
+    @functools.cached_property
     def ready(self) -> tuple[facts.Pod, ...]:
         return tuple(pod for pod in self.pods if pod.ready)
 
-    @property
+    @functools.cached_property
     def reporting(self) -> tuple[facts.Pod, ...]:
         return tuple(pod for pod in self.pods if pod.report is not None)
 
-    @property
+    @functools.cached_property
     def following(self) -> tuple[facts.Pod, ...]:
         """Pods whose agent has read the published config: only they can tell how it fares."""
         return tuple(pod for pod in self.pods if self.follows(pod))
 
-    @property
+    @functools.cached_property
     def silent(self) -> tuple[facts.Pod, ...]:
         """Pods that clients are sent to and that say nothing."""
         return tuple(pod for pod in self.pods if pod.ready and pod.report is None)
+
+    @functools.cached_property
+    def _states(self) -> Mapping[tuple[str, str], Mapping[int, state.VersionState]]:
+        """What each pod says of each version, by pod and name of the model."""
+        names = (self.model, self.private)
+        return {(pod.name, name): {one.version: one for one in _told(pod, name)} for pod in self.reporting for name in names}
+
+    @functools.cached_property
+    def _verdicts(self) -> dict[int, Mapping[str, state.VersionState | None]]:
+        return {}
+
+    def said(self, pod: facts.Pod, name: str, version: int) -> state.VersionState | None:
+        """Return what a pod says of a version; None: nothing."""
+        return self._states.get((pod.name, name), {}).get(version)
 
     def follows(self, pod: facts.Pod) -> bool:
         return pod.report is not None and self.hash in {None, pod.report.config_hash} and not pod.report.config_message
@@ -95,7 +115,7 @@ class Fleet:
             return f"pod {pod.name} has not read the new config yet{_because(pod.report.config_message)}"
         if pod.report.server_message:
             return f"pod {pod.name}: the model server does not answer: {pod.report.server_message}"
-        found = version_state(pod, name, version)
+        found = self.said(pod, name, version)
         if found is None or found.state != "AVAILABLE":
             return f"pod {pod.name}: version {version} is {_state(found)}"
         return ""
@@ -118,14 +138,13 @@ class Fleet:
 
     def is_nowhere(self, version: int) -> bool:
         """Tell whether no pod has ``version``, or can have it with the files that there are."""
-        found = [version_state(pod, self.model, version) for pod in self.reporting]
-        can_not = (one is not None and one.state not in LIVE and (one.failed or one.verdict != "Verified") for one in found)
-        return bool(found) and not self.silent and all(can_not)
+        found = [self.said(pod, self.model, version) for pod in self.reporting]
+        return bool(found) and not self.silent and all(one is not None and _is_hopeless(one) for one in found)
 
     def failed(self, name: str, version: int) -> str:
         """Return which pod failed to load ``version`` under the published config, and why; ``""``: none."""
         for pod in self.following:
-            found = version_state(pod, name, version)
+            found = self.said(pod, name, version)
             if found is not None and found.failed:
                 return f"pod {pod.name}: version {version} {_verdict(found)}"
         return ""
@@ -150,16 +169,22 @@ class Fleet:
                     return f"pod {pod.name}: version {max(others)} is on its way out"
         return ""
 
-    def verdicts(self, version: int) -> dict[str, state.VersionState | None]:
+    def verdicts(self, version: int) -> Mapping[str, state.VersionState | None]:
         """Return what each reporting pod's own mount says of ``version``, by pod; None: the pod hasn't said.
 
         A pod that can't read its volume, and serves nobody, isn't asked: it would hold up all others.
         """
-        return {pod.name: self.finding(pod, version) for pod in self.reporting if pod.ready or not self._unreadable(pod)}
+        if version not in self._verdicts:
+            self._verdicts[version] = {pod.name: self.finding(pod, version) for pod in self._asked}
+        return self._verdicts[version]
+
+    @functools.cached_property
+    def _asked(self) -> tuple[facts.Pod, ...]:
+        return tuple(pod for pod in self.reporting if pod.ready or not self._unreadable(pod))
 
     def finding(self, pod: facts.Pod, version: int) -> state.VersionState | None:
         """Return what a pod says of the files of ``version``: they are the same under both names."""
-        return version_state(pod, self.model, version) or version_state(pod, self.private, version)
+        return self.said(pod, self.model, version) or self.said(pod, self.private, version)
 
     def known(self) -> frozenset[int]:
         """All versions that some pod has seen on the volume."""
@@ -191,13 +216,12 @@ class Fleet:
 
 def versions(pod: facts.Pod, name: str) -> tuple[state.VersionState, ...]:
     """Return what a pod says of the versions of a model; of numbers that no version can have, nothing."""
-    model = pod.report.model(name) if pod.report else None
-    return tuple(found for found in model.versions if 1 <= found.version <= model_config.MAX_VERSION) if model else ()
+    return tuple(found for found in _told(pod, name) if 1 <= found.version <= model_config.MAX_VERSION)
 
 
-def version_state(pod: facts.Pod, name: str, version: int) -> state.VersionState | None:
+def _told(pod: facts.Pod, name: str) -> tuple[state.VersionState, ...]:
     model = pod.report.model(name) if pod.report else None
-    return model.version(version) if model else None
+    return model.versions if model else ()
 
 
 def available(pod: facts.Pod, name: str) -> frozenset[int]:
@@ -210,6 +234,12 @@ def _labels(pod: facts.Pod, name: str) -> set[tuple[str, int]]:
 
 def _live(pod: facts.Pod, name: str) -> set[int]:
     return {found.version for found in versions(pod, name) if found.state in LIVE}
+
+
+def _is_hopeless(found: state.VersionState) -> bool:
+    """Tell whether a pod hasn't got a version and has no reason to expect it: a server may have died once of something else."""
+    is_failed = found.message.startswith(state.LOAD_FAILED) or found.crashes >= MANY_DEATHS
+    return found.state not in LIVE and (is_failed or found.verdict != "Verified")
 
 
 def _verdict(found: state.VersionState) -> str:

@@ -197,7 +197,7 @@ def _recalled(
 
 def hopeless(named: frozenset[int], pods: fleet.Fleet) -> bool:
     """Tell whether no pod that has read the config can have any of the versions it names."""
-    found = [fleet.version_state(pod, pods.model, version) for pod in pods.following for version in named]
+    found = [pods.said(pod, pods.model, version) for pod in pods.following for version in named]
     return bool(found) and all(one is not None and _cannot_be_had(one) for one in found)
 
 
@@ -225,10 +225,18 @@ def _motion(
 def _wanted(
     desired: Desired, pods: fleet.Fleet, kept: records.Record, loaded: frozenset[int], motion: Motion | None
 ) -> frozenset[int]:
-    can_be_had = wanted.fit(pods, kept) | {version for version in loaded if not wanted.lost(version, pods)}
-    if motion and _goes_on(motion.version, pods, kept):
-        can_be_had |= {motion.version}
-    return wanted.chosen(desired.policy, can_be_had)
+    fit = wanted.fit(pods, kept)
+    can_be_had = fit | {version for version in loaded if not wanted.lost(version, pods)}
+    if motion is None or not _goes_on(motion.version, pods, kept):
+        return wanted.chosen(desired.policy, can_be_had)
+    # What nobody is there to speak for makes no candidate superfluous: when all pods are replaced, it was lost a moment ago.
+    certain = fit | {version for version in loaded if any(map(_is_there, pods.verdicts(version).values()))} | {motion.version}
+    stays = wanted.chosen(desired.policy, certain) & {motion.version}
+    return wanted.chosen(desired.policy, can_be_had | {motion.version}) | stays
+
+
+def _is_there(found: state.VersionState | None) -> bool:
+    return found is not None and (found.state in fleet.LIVE or found.verdict == "Verified")
 
 
 def _goes_on(version: int, pods: fleet.Fleet, kept: records.Record) -> bool:

@@ -22,8 +22,7 @@ def start(s: Situation) -> Step | None:
         return None
     decision = strategies.decide(s, version)
     if decision.blocked:
-        phase = Phase.WAITING_FOR_ACCELERATOR if decision.scarce else Phase.BLOCKED
-        return _wait(s, phase, f"version {version}: {decision.blocked}")
+        return _wait(s, Phase.BLOCKED, f"version {version}: {decision.blocked}")
     if said := s.fleet.unsettled(s.published):
         return _wait(s, Phase.WAITING, f"version {version} is next; first {said}")
     if s.record.held:

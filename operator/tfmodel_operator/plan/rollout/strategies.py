@@ -15,7 +15,7 @@ and requests take on top. TensorFlow Serving's own estimate, which it doesn't ac
 SERVER_BYTES = 512 << 20
 """Memory of a model server without models (measured: 335 MiB), with room for requests."""
 DEVICE_BYTES = 8 << 30
-"""Memory of a device of which neither its node nor its name says how much it has."""
+"""Memory of a device whose name doesn't say how much it has; nodes aren't asked."""
 CONTEXT_BYTES = 1 << 30
 """Memory of a device that its driver and libraries take for a process."""
 
@@ -26,13 +26,11 @@ class Decision:
 
     Args:
         blocked: Why nothing can be done as things are; ``""`` if it can.
-        scarce: What blocks is an accelerator that isn't free.
     """
 
     strategy: Strategy
     reason: str
     blocked: str = ""
-    scarce: bool = False
 
 
 def decide(s: Situation, candidate: int) -> Decision:
@@ -45,7 +43,7 @@ def decide(s: Situation, candidate: int) -> Decision:
             f"comparison.policy Require needs both versions in one model server, and the strategy is {decision.strategy}{why}:"
             " choose InPlace, or comparison.policy Report"
         )
-        return dataclasses.replace(decision, blocked=blocked, scarce=False)
+        return dataclasses.replace(decision, blocked=blocked)
     return decision
 
 
@@ -53,16 +51,8 @@ def _by_memory(s: Situation, candidate: int) -> Decision:
     fits, reason = _fits(s, candidate)
     if fits:
         return Decision(Strategy.IN_PLACE, reason)
-    memory = s.desired.memory
-    if memory.recreate:
+    if s.desired.memory.recreate:
         return Decision(Strategy.RECREATE, f"{reason}, and updateStrategy is Recreate")
-    replicas = s.facts.server.replicas if s.facts.server else 0
-    if memory.accelerator and replicas < 2 and s.facts.free_accelerators == 0:
-        blocked = (
-            f"{reason}; no {memory.accelerator} is free for a second pod: add one, or set updateStrategy to Recreate to"
-            " stop the old pod first"
-        )
-        return Decision(Strategy.ROLLING_UPDATE, reason, blocked, scarce=True)
     return Decision(Strategy.ROLLING_UPDATE, reason)
 
 
@@ -92,9 +82,7 @@ def _rooms(memory: Memory) -> list[tuple[float, float, str]]:
 
 
 def _device(memory: Memory) -> float:
-    """Return the bytes of one device: as its node says, as the name of a slice says (`mig-1g.10gb`), or a modest guess."""
-    if memory.device_bytes:
-        return memory.device_bytes
+    """Return the bytes of one device: as the name of a slice says (`mig-1g.10gb`), or a modest guess."""
     slice_of = re.search(r"mig-[0-9]+g\.([0-9]+)gb", memory.accelerator)
     return float(int(slice_of[1]) << 30) if slice_of else DEVICE_BYTES
 

@@ -7,13 +7,16 @@ from typing import Any
 
 from tfmodel_operator.api.rollout_spec import Rollout, Strategy
 from tfmodel_operator.plan.rollout import config as configs
-from tfmodel_operator.plan.rollout import facts, record
+from tfmodel_operator.plan.rollout import facts, planner, record
+from tfmodel_operator.plan.rollout.record import Candidate, Good, Record
 from tfmodel_serving import model_config, state
 from tfmodel_serving.model_config import Latest
 
 NOW = 1_800_000_000.0
 MODEL = "half"
 PRIVATE = model_config.candidate_name(MODEL)
+READY = {1: "AVAILABLE", 2: ""}
+BOTH = {1: "AVAILABLE", 2: "AVAILABLE"}
 
 
 def desired(policy: model_config.VersionPolicy | None = None, **given: Any) -> facts.Desired:
@@ -61,3 +64,14 @@ def seen(
     server = facts.Server(len(pods), "image-1", "image-1")
     values: dict[str, Any] = {"published": facts.Published(published, "now"), "record": record.to_text(kept), "server": server}
     return facts.Facts(pods=pods, **{**values, **given})
+
+
+def plan(wish, found, now=NOW):
+    step = planner.plan_rollout(wish, found, now)
+    assert planner.plan_rollout(wish, found, now) == step
+    return step
+
+
+def kept(good=(1,), candidate=None, since=NOW, **given):
+    moving = Candidate(candidate, since, since) if candidate else None
+    return Record(Good(frozenset(good), {"stable": max(good)}), candidate=moving, **given)

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tests.unit.operator.rollout.makers import NOW, desired, pod, seen
+from tfmodel_operator.api.rollout_spec import Strategy
 from tfmodel_operator.plan.rollout import planner
 from tfmodel_operator.plan.rollout.record import Candidate, Good, Record
 from tfmodel_operator.plan.rollout.step import Phase
@@ -27,6 +28,8 @@ def plan(policy, pods, kept=None, now=NOW, **given):
     [
         pytest.param([unready("a", {1: "AVAILABLE", 2: "failed"})], {}, id="it fails in the only pod"),
         pytest.param([unready("a", {1: "AVAILABLE", 2: "Incomplete"})], {}, id="its files are written anew"),
+        pytest.param([unready("a", {1: "AVAILABLE", 2: ""}, extra={2: {"crashes": 3}})], {}, id="the server dies of it"),
+        pytest.param([unready("a", {1: "AVAILABLE", 2: ""}, extra={2: {"crashes": 1}})], {"stable": 2}, id="it has died once"),
         pytest.param([unready("a", {1: "AVAILABLE", 2: "LOADING"})], {"stable": 2}, id="it is loading"),
         pytest.param([unready("a", {1: "AVAILABLE", 2: ""})], {"stable": 2}, id="it is about to load"),
         pytest.param([unready("a", {1: "LOADING", 2: "failed"})], {"stable": 2}, id="nothing else is there"),
@@ -66,6 +69,24 @@ def test_a_candidate_is_promoted_without_what_is_gone_and_some_pod_lacks():
     pods = [pod("a", {1: "Missing", 2: "AVAILABLE"}), with_gone(pod("b", {2: "AVAILABLE"}))]
     step = plan(All(), pods, GROWING, labels={"stable": 9})
     assert (step.phase, step.promoted, step.config.versions) == (Phase.SETTLING, 2, {2})
+
+
+@pytest.mark.parametrize(
+    ("pods", "phase"),
+    [
+        pytest.param([], Phase.REPLACING, id="all pods are being replaced"),
+        pytest.param([unready("a", {})], Phase.REPLACING, id="a new one has not looked yet"),
+        pytest.param([unready("a", {3: "Missing", 2: "LOADING", 1: "LOADING"})], Phase.REPLACING, id="it is lost"),
+        pytest.param([unready("a", {3: "LOADING", 2: "LOADING", 1: "LOADING"})], Phase.ROLLING_BACK, id="it is back"),
+    ],
+)
+def test_what_was_lost_before_all_pods_were_replaced_makes_no_candidate_superfluous(pods, phase):
+    """Else all pods would be replaced again and again: 3 is gone, so 1 is wanted; with nobody to say so, it wasn't."""
+    kept = Record(Good(frozenset({2, 3}), {"stable": 3}), candidate=Candidate(1, NOW, NOW))
+    found = seen(*pods, versions={1, 2, 3}, kept=kept)
+    found = dataclasses.replace(found, published=dataclasses.replace(found.published, immutable=True))
+    step = planner.plan_rollout(desired(Latest(2), strategy=Strategy.RECREATE), found, NOW)
+    assert step.phase is phase
 
 
 def with_gone(one):

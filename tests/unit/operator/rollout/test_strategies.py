@@ -10,9 +10,9 @@ from tfmodel_operator.plan.rollout.situation import situation
 GIB = 1 << 30
 
 
-def decide(memory=None, sizes=(GIB, GIB), free=None, replicas=1, **rollout):
+def decide(memory=None, sizes=(GIB, GIB), replicas=1, **rollout):
     extra = {1: {"size_bytes": sizes[0]}, 2: {"size_bytes": sizes[1]}}
-    found = seen(*(pod(name, {1: "AVAILABLE", 2: ""}, extra=extra) for name in "abc"[:replicas]), free_accelerators=free)
+    found = seen(*(pod(name, {1: "AVAILABLE", 2: ""}, extra=extra) for name in "abc"[:replicas]))
     wish = desired(memory=memory or facts.Memory(), **{"strategy": Strategy.AUTO, **rollout})
     return strategies.decide(situation(wish, found, NOW), 2)
 
@@ -35,11 +35,11 @@ def decide(memory=None, sizes=(GIB, GIB), free=None, replicas=1, **rollout):
             id="the limit holds one, and pods may stop first",
         ),
         pytest.param(
-            {"memory": facts.Memory(accelerator="nvidia.com/gpu", device_bytes=80 * GIB)}, "InPlace",
+            {"memory": facts.Memory(accelerator="nvidia.com/mig-7g.80gb")}, "InPlace",
             "versions 1 and 2 take about 4 GiB together, and a device's memory is 80 GiB", id="a large device",
         ),
         pytest.param(
-            {"memory": facts.Memory(accelerator="nvidia.com/gpu", device_bytes=8 * GIB, fraction=0.45), "replicas": 2}, "RollingUpdate",
+            {"memory": facts.Memory(accelerator="nvidia.com/gpu", fraction=0.45), "replicas": 2}, "RollingUpdate",
             "versions 1 and 2 take about 4 GiB together, and a device's memory, by memoryFraction 0.45, is 3.6 GiB", id="a share of it",
         ),
         pytest.param(
@@ -47,7 +47,7 @@ def decide(memory=None, sizes=(GIB, GIB), free=None, replicas=1, **rollout):
             "versions 1 and 2 take about 4 GiB together, and a device's memory is 5 GiB", id="a slice says its size by its name",
         ),
         pytest.param(
-            {"memory": facts.Memory(accelerator="amd.com/gpu"), "sizes": (4 * GIB, GIB), "free": 1}, "RollingUpdate",
+            {"memory": facts.Memory(accelerator="amd.com/gpu"), "sizes": (4 * GIB, GIB)}, "RollingUpdate",
             "versions 1 and 2 take about 8.5 GiB together, and a device's memory is 8 GiB", id="one of which nothing is known",
         ),
         pytest.param({"strategy": Strategy.RECREATE}, "Recreate", "strategy is Recreate", id="the user has decided"),
@@ -58,27 +58,9 @@ def test_auto_decides_by_memory_and_says_why(given, strategy, reason):
     assert (decision.strategy, decision.reason, decision.blocked) == (strategy, reason, "")
 
 
-TOO_MUCH = facts.Memory(accelerator="nvidia.com/gpu", device_bytes=4 * GIB, fraction=0.5)
-
-
-@pytest.mark.parametrize(
-    ("given", "scarce"),
-    [
-        pytest.param({"free": 0}, True, id="one replica, and no device is free"),
-        pytest.param({"free": 1}, False, id="a device is free"),
-        pytest.param({"free": None}, False, id="nobody knows: the scheduler will say"),
-        pytest.param({"free": 0, "replicas": 2}, False, id="two replicas: one can go first"),
-    ],
-)
-def test_no_pod_is_made_for_a_device_that_is_not_there(given, scarce):
-    decision = decide(TOO_MUCH, **given)
-    assert (decision.strategy, decision.scarce, bool(decision.blocked)) == ("RollingUpdate", scarce, scarce)
-
-
 def test_a_comparison_that_is_required_needs_both_versions_in_one_server():
     required = {"comparison": Comparison(ComparisonPolicy.REQUIRE)}
     assert decide(strategy=Strategy.IN_PLACE, **required).blocked == ""
     assert decide(strategy=Strategy.RECREATE, **required).blocked.endswith("choose InPlace, or comparison.policy Report")
     decision = decide(facts.Memory(limit_bytes=GIB), **required)
     assert "because versions 1 and 2 take about" in decision.blocked
-    assert not decision.scarce

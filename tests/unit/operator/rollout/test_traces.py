@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.unit.operator.rollout import scenarios
+from tests.unit.operator.rollout.scenarios.play import play
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "rollouts"
 
 
 @pytest.mark.parametrize("scenario", scenarios.ALL, ids=lambda scenario: scenario.__name__)
 def test_trace(scenario, update_golden):
-    trace = scenarios.play(scenario)
+    trace = play(scenario)
     golden = GOLDEN / f"{scenario.__name__}.txt"
     if update_golden:
         golden.parent.mkdir(exist_ok=True)

@@ -133,16 +133,25 @@ class Walk(RuleBasedStateMachine):
         labels = st.dictionaries(st.sampled_from(["stable", "next"]), st.sampled_from(self.promoted), min_size=1, max_size=2)
         self.edit(pause, labels=data.draw(labels))
 
-    @precondition(lambda self: len(self.promoted) > 1 and self.cluster.pods)
-    @rule(data=st.data(), kind=st.sampled_from([{"complete": False}, {"sound": False}]), pause=PAUSES)
-    def spoil_what_is_promoted(self, data, kind, pause):
-        """The files of one of several go bad, and one of the pods has to load it again."""
-        pod = data.draw(st.sampled_from(self.cluster.pods))
-        self.overwrite(data.draw(st.sampled_from(self.promoted)), kind, 1.5)
-        if pod in self.cluster.pods:
-            self.watch.note(f"--- crash {pod.name}")
-            pod.crash()
-        self.go(pause)
+    @property
+    def has_others(self):
+        """Clients can be given something else than one of the promoted versions."""
+        return len(self.promoted) > 1 or (bool(self.promoted) and self.cluster.step.record.bake is not None)
+
+    @precondition(lambda self: self.has_others and self.cluster.pods)
+    @rule(data=st.data(), kind=st.sampled_from([{"complete": False}, {"sound": False}, None]), pause=PAUSES, is_named=st.booleans())
+    def spoil_what_is_promoted(self, data, kind, pause, is_named):
+        """The files of one version go bad, or go, and one of the pods has to load it again; then a label is to move to it."""
+        pod, version = data.draw(st.sampled_from(self.cluster.pods)), data.draw(st.sampled_from(self.promoted))
+        if kind is None:
+            self.cluster.volume.remove(version, self.cluster.now)
+        else:
+            self.cluster.volume.put(version, files(**kind), self.cluster.now)
+        self.watch.note(f"--- spoil {version} {kind}, crash {pod.name}")
+        pod.crash()
+        self.go(5.0 if is_named else pause)
+        if is_named:
+            self.edit(pause, labels={**(self.cluster.desired.labels or {}), "next": version})
 
     @rule(changes=ROLLOUTS, pause=PAUSES)
     def roll_out_otherwise(self, changes, pause):

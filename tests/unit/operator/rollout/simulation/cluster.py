@@ -102,7 +102,6 @@ class Cluster:
             record=self.record,
             server=server,
             pods=tuple(pod.facts(self.deployment.template if self.deployment else None) for pod in self.pods),
-            free_accelerators=None if self.slots is None else max(0, self.slots - len(self.pods) - len(self._leaving)),
         )
 
     def operate(self) -> None:

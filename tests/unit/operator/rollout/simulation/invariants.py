@@ -26,6 +26,7 @@ class Watch:
         self.cluster = cluster
         self.trace: collections.deque[str] = collections.deque(maxlen=60)
         self.publications = 0
+        self._ready: set[Pod] = set()
         self._serving: dict[Pod, tuple[int, set[tuple[str, int]]]] = {}
         self._published: set[int] = set()
         self._faulted: dict[Pod, tuple[int, float]] = {}
@@ -93,7 +94,7 @@ class Watch:
         if not compares:
             return  # nothing was promoted yet: the agents verify what is named, and serve what they can
         for pod in self.cluster.pods:
-            seen = [pod.mount.at(self.cluster.now - JUST_NOW * back).get(version) for back in (0, 1)]
+            seen = [pod.mount.at(self.cluster.now - tenths / 10).get(version) for tenths in range(round(10 * JUST_NOW) + 1)]
             verified = any(files is not None and files.complete for files in seen)
             assert verified or not pod.ready, f"{version} is not verified on {pod.name}"
 
@@ -132,6 +133,10 @@ class Watch:
             self._pod(pod)
         for pod in set(self._serving) - set(self.cluster.pods):
             del self._serving[pod]
+        for pod in self.cluster.pods:
+            if pod.ready:
+                self._has_labels(pod)
+        self._ready = {pod for pod in self.cluster.pods if pod.ready}
         self._labels_agree()
 
     def _labels_agree(self) -> None:
@@ -155,10 +160,17 @@ class Watch:
         assert lasts < LABELS_SECONDS, {pod.name: labels for pod, labels in usable.items()}
 
     def _lost(self, pod: Pod) -> set[str]:
-        """The labels that a pod has mounted, of versions whose files are gone; or bad, where it has served before."""
-        files, served = pod.mount.at(self.cluster.now), pod.history.was_fed
-        good = {version for version, what in files.items() if what.complete and (what.good or not served)}
+        """The labels that a pod has mounted, of versions whose files are gone, or bad."""
+        good = {version for version, what in pod.mount.at(self.cluster.now).items() if what.good}
         return {label for label, version in pod.mounted.config.labels.items() if version not in good}
+
+    def _has_labels(self, pod: Pod) -> None:
+        """A pod that becomes ready has every label of its config whose version isn't gone, also where that doesn't load."""
+        if pod in self._ready or pod.server is None or pod.report is None or pod.report.config_hash != pod.mounted.hash:
+            return
+        whole = [pod.mount.at(self.cluster.now - seconds) for seconds in (0.0, JUST_NOW)]
+        due = {(label, v) for label, v in pod.mounted.config.labels.items() if all(v in files for files in whole)}
+        assert due <= set(pod.server.labels.items()), f"{pod.name} is ready, and has {pod.server.labels} of {due}"
 
     def _pod(self, pod: Pod) -> None:
         if not pod.mounted.config.versions and pod.history.pushed and MODEL in pod.history.pushed:
@@ -171,11 +183,11 @@ class Watch:
             return
         available = set(pod.serves(MODEL))
         labels = {(label, version) for label, version in pod.server.labels.items() if version in available}
-        before = self._serving.get(pod)
         step = self.cluster.step
-        if pod.mounted.config.served is None and step is not None and step.record.good is None:
+        is_none_yet = pod.mounted.config.served is None and step is not None and step.record.good is None
+        if is_none_yet:
             self._serving.pop(pod, None)  # nothing was ever promoted, and from now on something is asked of a version
-            before = None
+        before = self._serving.get(pod)
         if before is not None:
             assert available, f"{pod.name} served {before[0]} and serves nothing"
             kept = {label for label, version in before[1] if version in pod.mounted.config.versions}
@@ -183,6 +195,7 @@ class Watch:
             assert not lost, f"{pod.name} has lost labels {lost}: {pod.server.labels} among {available}"
         if available:
             self._answers(pod, max(available))
+        if available and not is_none_yet:
             self._serving[pod] = (max(available), labels)
 
     def _answers(self, pod: Pod, version: int) -> None:
