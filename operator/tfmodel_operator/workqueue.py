@@ -15,8 +15,8 @@ class WorkQueue(Generic[K]):
     """Keys to work on. A key added while it runs runs once more afterwards; a delayed add gives way to an earlier one.
 
     Args:
-        goes_first: Tells of a key on which others wait: it overtakes the last :data:`HEAD_START` that were added before it, no more,
-            so that it holds up none for ever.
+        goes_first: Tells of a key on which others wait: it overtakes the last :data:`HEAD_START` that were added before it, and
+            no more, so that it holds up none for ever.
     """
 
     BACKOFF_SECONDS = (0.5, 60.0)
