@@ -41,6 +41,8 @@ async def reconcile(model: spec.TFModel, body: Body, key: Key, world: World) -> 
         problem = problem or failed
     if again == 0.0:
         return 0.0
+    if problem is None and not is_placed_anew and world.shared.get(target) is not shared:
+        return 0.0  # another pass over the server came while the Service was written: what it found counts
     if is_placed_anew:
         world.memory(key).written = float("-inf")  # the server takes it in once status says so
     seen, home = _facts(model, shared, target, problem, world)

@@ -40,6 +40,8 @@ PASS_SECONDS = 10.0
 STOP_SECONDS = 10.0
 SHARED_SECONDS = 0.25
 """A shared server is looked at so long after the first of several changes: each would be a write of its ConfigMap."""
+SHARED_BUSY_SECONDS, BUSY_KEYS = 2.0, 20
+"""So long while so many keys wait: models are coming in numbers. Its pass goes before theirs, and would be about few of them."""
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class _Operator:
         self._metrics = metrics.Metrics(configured.agent_image)
         self._client = self._api_client(RateLimit(configured.qps, configured.burst))
         self._lease_client = self._api_client(RateLimit(10, 10))  # an election must not wait for anything else
-        self._queue, store = WorkQueue[Key](), Store()
+        self._queue, store = WorkQueue[Key](_is_shared), Store()
         self._feed = Feed(store, self._concerned)
         self._follow_cluster()
         namespace = configured.own_namespace or self._login().default_namespace or "default"
@@ -82,7 +84,7 @@ class _Operator:
         self._client.may_write = self._elector.holds
         self._recorder = Recorder(self._client, configured.identity)
         applier = Applier(self._client, store, Strangers(self._client))
-        agents = Agents(http, self._queue.add)
+        agents = Agents(http, self._heard)
         platform = Platform(configured.agent_image, configured.own_namespace)
         self._world = World(
             store,
@@ -124,10 +126,20 @@ class _Operator:
 
     def _concerned(self, key: Key) -> None:
         """Have a key looked at; a shared server in a moment, because models come in numbers."""
-        if labels.is_shared(key[1]):
-            self._queue.add_after(key, SHARED_SECONDS)
+        if _is_shared(key):
+            self._queue.add_after(key, SHARED_BUSY_SECONDS if self._is_busy() else SHARED_SECONDS)
         else:
             self._queue.add(key)
+
+    def _heard(self, key: Key) -> None:
+        """Have a key looked at of which an agent has told something; a shared server at once, unless models come in numbers."""
+        if _is_shared(key) and self._is_busy():
+            self._queue.add_after(key, SHARED_BUSY_SECONDS)
+        else:
+            self._queue.add(key)
+
+    def _is_busy(self) -> bool:
+        return len(self._queue) > BUSY_KEYS
 
     async def run(self) -> None:
         """Run all parts until we are asked to stop, or one of them ends."""
@@ -247,3 +259,8 @@ class _Operator:
     def _stuck(self) -> str:
         age = time.monotonic() - min(one.finished for one in self._sweeps)
         return f"the last sweep ended {age:.0f} s ago" if age > 2 * Sweep.INTERVAL_SECONDS else ""
+
+
+def _is_shared(key: Key) -> bool:
+    """Tell whether a pass decides for many models: what each of them is to say follows from it."""
+    return labels.is_shared(key[1])

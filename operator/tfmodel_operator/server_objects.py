@@ -103,11 +103,11 @@ async def _carry_out(
     memory.remember_config(plan.config_hash, plan.shares)
     _tell(last.steps if last else {}, steps)
     in_place, problem = await applying.apply(plan.objects, key, world)
-    said, after = said_of(plan.config_hash, joined.members, key, world), steps
     if in_place and world.store.owner(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
-        after = _steps(server, joined.members, said, key, world)
-        _tell(steps, after)
+    said = said_of(plan.config_hash, joined.members, key, world)
+    after = _steps(server, joined.members, said, key, world)  # of the same moment: none is told of before it is pinned
+    _tell(steps, after)
     goes_on = any(step.publication != steps[name].publication for name, step in after.items())
     steady = pace.STALLED_SECONDS if problem or absent else pace.STEADY_SECONDS
     again = 0.0 if goes_on else min(steady, plan.again_in_seconds or steady)

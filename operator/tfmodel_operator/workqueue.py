@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -11,12 +12,20 @@ K = TypeVar("K")
 
 
 class WorkQueue(Generic[K]):
-    """Keys to work on. A key added while it runs runs once more afterwards; a delayed add gives way to an earlier one."""
+    """Keys to work on. A key added while it runs runs once more afterwards; a delayed add gives way to an earlier one.
+
+    Args:
+        goes_first: Tells of a key on which others wait: it overtakes the last :data:`HEAD_START` that were added before it, and
+            no more, so that it holds up none for ever.
+    """
 
     BACKOFF_SECONDS = (0.5, 60.0)
+    HEAD_START = 10_000
 
-    def __init__(self) -> None:
-        self._ready: asyncio.Queue[K | None] = asyncio.Queue()
+    def __init__(self, goes_first: Callable[[K], bool] = lambda key: False) -> None:
+        self._ready: asyncio.PriorityQueue[tuple[int, int, K | None]] = asyncio.PriorityQueue()
+        self._goes_first = goes_first
+        self._count = itertools.count(1)
         self._queued: set[K] = set()
         self._running: set[K] = set()
         self._again: set[K] = set()
@@ -36,7 +45,7 @@ class WorkQueue(Generic[K]):
             self._again.add(key)
         elif key not in self._queued:
             self._queued.add(key)
-            self._ready.put_nowait(key)
+            self._put(key)
 
     def add_after(self, key: K, seconds: float) -> None:
         """Have ``key`` worked on in ``seconds``, or when it was due already, whichever is earlier."""
@@ -69,14 +78,18 @@ class WorkQueue(Generic[K]):
     def close(self) -> None:
         """Have no more work begun: workers end when they are through with what they are at."""
         self._closed = True
-        self._ready.put_nowait(None)
+        self._put(None)
+
+    def _put(self, key: K | None) -> None:
+        number = next(self._count)
+        self._ready.put_nowait((number - self.HEAD_START * (key is None or self._goes_first(key)), number, key))
 
     async def work(self, do: Callable[[K], Awaitable[None]]) -> None:
         """Take keys and do their work until the queue is closed. What ``do`` raises ends the worker."""
         while True:
-            key = await self._ready.get()
+            _, _, key = await self._ready.get()
             if key is None or self._closed:
-                self._ready.put_nowait(None)  # for the next worker
+                self._put(None)  # for the next worker
                 return
             self._queued.discard(key)
             self._running.add(key)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
 
 import pytest
 import yaml
@@ -29,12 +31,12 @@ class Shared:
 
     def server(self, name="pool", **spec):
         given = {"volumes": [{"claimName": "models"}], "drainSeconds": 2, "pod": PLAYED, **spec}
-        self.cluster.apply(self._body("TFModelServer", name, given))
+        self.cluster.apply(self.body("TFModelServer", name, given))
 
     def model(self, name, on="pool", claim="models", **spec):
         joined = {"serverRef": {"name": on}} if on else {}
         source = {"persistentVolumeClaim": {"claimName": claim, "path": name}}
-        self.cluster.apply(self._body("TFModel", name, {"source": source, **joined, **spec}))
+        self.cluster.apply(self.body("TFModel", name, {"source": source, **joined, **spec}))
 
     def claim(self, name):
         spec = {"accessModes": ["ReadWriteMany"], "storageClassName": "none", "resources": {"requests": {"storage": "1Gi"}}}
@@ -72,7 +74,7 @@ class Shared:
     def points_to(self, name):
         return self.get("service", name)["spec"]["selector"]["serving.tfmodel.dev/server"]
 
-    def _body(self, kind, name, spec):
+    def body(self, kind, name, spec):
         metadata = {"name": name, "namespace": self.namespace}
         return {"apiVersion": "serving.tfmodel.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
 
@@ -111,6 +113,24 @@ def test_two_models_share_one_server(shared, pods):
         "the server to count", lambda: shared.get("tfmodelserver", "pool")["status"]["models"], SECONDS,
         done=lambda seen: seen == {"joined": 2, "loaded": 2, "refused": 0, "summary": "2/2"},
     )  # fmt: skip
+
+
+def test_many_that_join_at_once_say_ready_once_and_nothing_before(shared, pods):
+    """A status for each of the moments on the way would be three writes, and Ready that is taken back alarms people."""
+    for server in ("one", "two"):
+        shared.server(server)
+    names = [f"m{number:02}" for number in range(60)]
+    source = {"claimName": "models"}
+    shared.cluster.apply(
+        *(
+            shared.body("TFModel", name, {"source": {"persistentVolumeClaim": {**source, "path": name}}, "serverRef": {"name": server}})
+            for name, server in zip(names, itertools.cycle(("one", "two")))
+        )
+    )
+    shared.ready(*names)
+    posted = shared.cluster.get("-n", shared.namespace, "events.events.k8s.io")["items"]
+    about = Counter((one["regarding"]["name"], one["reason"]) for one in posted if one["regarding"]["kind"] == "TFModel")
+    assert about == {(name, "AsDesired"): 1 for name in names}
 
 
 def test_metrics_tell_of_servers(shared, pods, operator):

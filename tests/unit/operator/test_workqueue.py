@@ -136,3 +136,22 @@ def test_what_failed_is_tried_at_once_when_its_reason_is_over():
         worker.cancel()
 
     run(test)
+
+
+def test_a_key_on_which_others_wait_overtakes_them_but_not_those_that_have_waited_long():
+    async def test():
+        queue = WorkQueue[str](lambda key: key.startswith("first"))
+        queue.HEAD_START = 3
+        for key in ("a", "b", "c", "d", "first-1", "e", "first-2"):
+            queue.add(key)
+        done = []
+
+        async def do(key):
+            done.append(key)
+            if len(done) == 7:
+                queue.close()
+
+        await queue.work(do)
+        assert done == ["a", "b", "first-1", "c", "d", "first-2", "e"]
+
+    asyncio.run(test())
