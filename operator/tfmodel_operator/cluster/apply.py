@@ -83,8 +83,8 @@ class Applier:
         try:
             made = await self._client.apply({**desired, "metadata": {**desired["metadata"], "resourceVersion": NEVER}})
         except errors.Conflict:
-            await self._refuse_foreign(desired, key)
-            raise  # it is ours, and the watch is about to tell
+            await self._refuse_foreign(desired, key)  # else it is ours, and the watch is about to tell
+            made = await self._send(desired)
         self._take_in(desired, made, key)
 
     async def _write(self, desired: Manifest, key: Key) -> None:
