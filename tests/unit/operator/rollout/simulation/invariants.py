@@ -164,9 +164,15 @@ class Watch:
         assert lasts < LABELS_SECONDS, {pod.name: labels for pod, labels in usable.items()}
 
     def _lost(self, pod: Pod) -> set[str]:
-        """The labels that a pod has mounted, of versions whose files are gone, or bad."""
+        """The labels that a pod has mounted, of versions whose files are gone, or bad.
+
+        Or of one that it loads: it became ready by the config before, in the moment between the look at which all ready pods
+        had that version and the kubelet's bringing it the label.
+        """
         good = {version for version, what in pod.mount.at(self.cluster.now).items() if what.good}
-        return {label for label, version in pod.mounted.config.labels.items() if version not in good}
+        states = pod.server.look({MODEL}).models.get(MODEL, {}) if pod.server else {}
+        loading = {version for version, one in states.items() if one.state in {"START", "LOADING"}}
+        return {label for label, version in pod.mounted.config.labels.items() if version not in good - loading}
 
     def _has_labels(self, pod: Pod) -> None:
         """A pod that becomes ready has every label of its config whose version isn't gone, also where that doesn't load."""
