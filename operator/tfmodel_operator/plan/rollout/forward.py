@@ -60,9 +60,14 @@ def grow(s: Situation) -> Step | None:
 def _gate(s: Situation, motion: Motion) -> Step | None:
     """Return the step that waits for what a candidate has to pass, or None: it has passed."""
     version = motion.version
-    if not gates.after_loading(s):
-        said = wanted.unfit(version, s.fleet, s.record)
-        return _stay(s, motion, Phase.VERIFYING, said) if said else None
+    waits = _gate_after_loading(s, motion) if gates.after_loading(s) else None
+    if waits is None and (said := wanted.unfit(version, s.fleet, s.record)):
+        return _stay(s, motion, Phase.VERIFYING, said)  # it is loaded once more, by its own name
+    return waits
+
+
+def _gate_after_loading(s: Situation, motion: Motion) -> Step | None:
+    version = motion.version
     if said := s.fleet.lacking(s.fleet.private, {version}):
         return _stay(s, motion, Phase.TRYING, f"alone, {words.counted(s, s.fleet.private, version)}: {said}")
     if not _is_reported(s) and (said := gates.unanswered(s, version)):

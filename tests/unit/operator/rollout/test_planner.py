@@ -168,3 +168,15 @@ def test_waiting_for_a_person_has_no_deadline():
     handed = plan(desired(approval=Approval.MANUAL, approved_version=2), found, NOW + 1e6)
     assert (handed.phase, handed.record.candidate.since, handed.record.candidate.started) == (Phase.GROWING, NOW + 1e6, NOW)
     assert handed.config.candidate is None
+
+
+@pytest.mark.parametrize("files", ["Missing", "Incomplete", "Rejected"])
+def test_a_candidate_whose_files_have_gone_bad_since_it_was_loaded_alone_is_not_handed_over(files):
+    """It is loaded once more then, by its own name."""
+    manual = desired(approval=Approval.MANUAL, approved_version=2)
+    good, bad = (pod(name, {1: "AVAILABLE", 2: said}, alone={2: "AVAILABLE"}) for name, said in (("a", ""), ("b", files)))
+    trial = kept(candidate=2)
+    step = plan(manual, seen(good, bad, alone=2, kept=trial))
+    assert (step.phase, step.config.versions, step.config.on_trial) == (Phase.VERIFYING, {1}, {2})
+    assert f"version 2 verified on 1 of 2 pods; pod b: {files}" in step.reason
+    assert plan(manual, seen(good, dataclasses.replace(good, name="b"), alone=2, kept=trial)).config.versions == {1, 2}

@@ -139,9 +139,12 @@ class Walk(RuleBasedStateMachine):
         return len(self.promoted) > 1 or (bool(self.promoted) and self.cluster.step.record.bake is not None)
 
     @precondition(lambda self: self.has_others and self.cluster.pods)
-    @rule(data=st.data(), kind=st.sampled_from([{"complete": False}, {"sound": False}, None]), pause=PAUSES, is_named=st.booleans())
-    def spoil_what_is_promoted(self, data, kind, pause, is_named):
-        """The files of one version go bad, or go, and one of the pods has to load it again; then a label is to move to it."""
+    @rule(
+        data=st.data(), kind=st.sampled_from([{"complete": False}, {"sound": False}, None]), pause=PAUSES,
+        then=st.sampled_from(["", "labelled", "alone"]),
+    )  # fmt: skip
+    def spoil_what_is_promoted(self, data, kind, pause, then):
+        """The files of one version go bad, or go, and one of the pods has to load it again; then it is asked for all the more."""
         pod, version = data.draw(st.sampled_from(self.cluster.pods)), data.draw(st.sampled_from(self.promoted))
         if kind is None:
             self.cluster.volume.remove(version, self.cluster.now)
@@ -149,9 +152,14 @@ class Walk(RuleBasedStateMachine):
             self.cluster.volume.put(version, files(**kind), self.cluster.now)
         self.watch.note(f"--- spoil {version} {kind}, crash {pod.name}")
         pod.crash()
-        self.go(5.0 if is_named else pause)
-        if is_named:
+        self.go(pause)
+        until = self.cluster.now + 30.0
+        while then and not pod.ready and pod in self.cluster.pods and self.cluster.now < until:
+            self.go(1.0)  # the kubelet makes a server wait that has ended more than once
+        if then == "labelled":
             self.edit(pause, labels={**(self.cluster.desired.labels or {}), "next": version})
+        elif then == "alone":
+            self.edit(pause, policy=Specific((version,)))
 
     @rule(changes=ROLLOUTS, pause=PAUSES)
     def roll_out_otherwise(self, changes, pause):

@@ -72,7 +72,7 @@ class Watch:
             self._gates_passed(version, bool(good))
         if not other_pods:
             self._labels_may_move(before, after)
-            self._labels_stay(after)
+            self._labels_stay(before, after)
             self._nothing_goes_early(before, after, good)
         self._published |= after.versions
 
@@ -111,12 +111,16 @@ class Watch:
             if pod.ready and served & (before.versions - after.versions) and not self._faulted_lately(pod):
                 assert served & after.versions & good, f"{pod.name} has {sorted(served)}, and {after} is published"
 
-    def _labels_stay(self, after: configs.Config) -> None:
-        """A label that the user wants and clients can use isn't taken away while its version is served."""
+    def _labels_stay(self, before: configs.Config, after: configs.Config) -> None:
+        """A label that the user wants and clients can use isn't taken away while its version is served.
+
+        But one that an agent has put back for want of the version it is meant for.
+        """
         wish = self.cluster.desired.labels
         placed = [set(pod.server.labels.items()) for pod in self.cluster.pods if pod.ready and pod.server]
         for label, version in set.intersection(*placed) if placed else set():
-            if label in ({"stable"} if wish is None else wish) and version in after.versions:
+            is_published = before.labels.get(label) == version
+            if is_published and label in ({"stable"} if wish is None else wish) and version in after.versions:
                 assert label in after.labels, f"label {label}, which is on version {version}, is taken away"
 
     def _labels_may_move(self, before: configs.Config, after: configs.Config) -> None:
@@ -160,9 +164,15 @@ class Watch:
         assert lasts < LABELS_SECONDS, {pod.name: labels for pod, labels in usable.items()}
 
     def _lost(self, pod: Pod) -> set[str]:
-        """The labels that a pod has mounted, of versions whose files are gone, or bad."""
+        """The labels that a pod has mounted, of versions whose files are gone, or bad.
+
+        Or of one that it loads: it became ready by the config before, in the moment between the look at which all ready pods
+        had that version and the kubelet's bringing it the label.
+        """
         good = {version for version, what in pod.mount.at(self.cluster.now).items() if what.good}
-        return {label for label, version in pod.mounted.config.labels.items() if version not in good}
+        states = pod.server.look({MODEL}).models.get(MODEL, {}) if pod.server else {}
+        loading = {version for version, one in states.items() if one.state in {"START", "LOADING"}}
+        return {label for label, version in pod.mounted.config.labels.items() if version not in good - loading}
 
     def _has_labels(self, pod: Pod) -> None:
         """A pod that becomes ready has every label of its config whose version isn't gone, also where that doesn't load."""
