@@ -79,7 +79,7 @@ class Api:
                     if kind == "DELETED":
                         del known[item["metadata"]["uid"]]
                     yield kind != "DELETED", item
-            except (aiohttp.ClientError, TimeoutError, ApiError):
+            except (aiohttp.ClientError, TimeoutError, ApiError, ValueError):  # also where a watch breaks off within a line
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _watch(self, path: str, selector: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:

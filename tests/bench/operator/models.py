@@ -77,9 +77,13 @@ class Models:
         Raises:
             WaitTimeout: Some are not Ready; it tells how many, and why the first isn't.
         """
+        assert self._following is not None
         try:
             async with asyncio.timeout(seconds):
-                await self._none_late.wait()
+                ready = asyncio.create_task(self._none_late.wait())
+                await asyncio.wait([ready, self._following], return_when=asyncio.FIRST_COMPLETED)
+                if not ready.done():
+                    await self._following  # raises why it ended
         except TimeoutError:
             late = sorted(self._late)
             status = (await self._api.get(f"{PATH}/{late[0]}")).get("status", {})
