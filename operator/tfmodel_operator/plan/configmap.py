@@ -178,16 +178,23 @@ def read(found: Manifest | None) -> Content | None:
     files = (found or {}).get("data") or {}
     if not files.keys() >= {"models.config", "agent.json"}:
         return None
-    return _read(files["models.config"], files["agent.json"], fixed=bool((found or {}).get("immutable")))
+    is_short = len(files["models.config"]) <= model_config.SHORT_CHARACTERS
+    parse = _of_own_server if is_short else _of_shared_server
+    return parse(files["models.config"], files["agent.json"], fixed=bool((found or {}).get("immutable")))
 
 
-@functools.lru_cache(maxsize=64)  # a pass reads the same text at several places, and parsing it is most of what a look costs
-def _read(models_config: str, agent_json: str, *, fixed: bool) -> Content | None:
+def _parse(models_config: str, agent_json: str, *, fixed: bool) -> Content | None:
     try:
         entries, known = model_config.from_text(models_config), agent_config.from_json(agent_json)
     except (model_config.InvalidModelConfig, agent_config.InvalidAgentConfig):
         return None
     return Content(entries, known, agent_config.content_hash(models_config, agent_json), fixed)
+
+
+# A pass reads the same text at several places, and parsing it is most of what a look costs. Many small ones are kept, as they
+# come by turns, and a few large ones, which take a megabyte each.
+_of_own_server = functools.lru_cache(maxsize=2048)(_parse)
+_of_shared_server = functools.lru_cache(maxsize=64)(_parse)
 
 
 def published(content: Content | None, name: str) -> facts.Published | None:
