@@ -13,8 +13,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 STAMP := $(VENV)/.locked
 PYTEST := $(RUN) -m pytest
-# Two tests at a time: those on real nodes wait most of the time. A tier whose tests share a cluster stays in one process.
-BY_TWO := -n 2 --dist loadgroup
+# Two tests at a time: those on real nodes wait most of the time. A tier whose tests share a cluster stays in one process (tests/conftest.py).
+BY_TWO := -n 2 --no-loadscope-reorder
 KUBE ?= embedded
 
 .PHONY: help setup prerequisites demo demo-down demo-env test test-unit test-api test-node contract-test agent-e2e bench-agent bench-comparison bench-rollout-latency bench-operator bench-operator-start bench-rollout bench-shared fuzz soak lint verify generate format images clean
@@ -47,7 +47,7 @@ demo-env: $(STAMP)  ## Print the export lines for using the demo's cluster by ha
 	@$(RUN) -m tests.cluster env --name demo
 
 test: $(STAMP) prerequisites lint verify  ## Run every tier, the cheap ones first
-	@$(PYTEST) $(BY_TWO) tests/unit tests/golden tests/fuzz tests/e2e tests/api tests/contract tests/agent tests/cluster tests/bench
+	@$(PYTEST) $(BY_TWO) tests/unit tests/golden tests/fuzz tests/cluster tests/e2e tests/api tests/contract tests/agent tests/bench
 
 test-unit: $(STAMP)  ## Unit, property, golden and short fuzz tests: no network, nothing but Python
 	@$(PYTEST) $(BY_TWO) tests/unit tests/golden tests/fuzz

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # How long an example takes says something of the machine only. CI tries the same examples each time; everybody else new ones.
 hypothesis.settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("untimed")
 
 
-TIERS = ("e2e", "api", "contract", "agent", "cluster", "bench")
-"""Directories whose tests share something that takes long to start: of several processes (`-n 2`), one runs them all."""
+TIERS = {"cluster": "node", "e2e": "node", "api": "api", "contract": "contract", "agent": "agent", "bench": "bench"}
+"""Directories whose tests share something that takes long to start, such as a cluster, and what: one real node at a time is enough."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        tier = item.path.relative_to(here).parts[0]
-        if tier in TIERS:
-            item.add_marker(pytest.mark.xdist_group(tier))
+class ByTier(LoadScopeScheduling):
+    """Of several processes (`-n 2`), one runs all tests of a tier that shares something; other tests go where there is time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TIERS.get(nodeid.split("/")[1], nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByTier:
+    return ByTier(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

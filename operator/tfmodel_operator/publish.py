@@ -36,7 +36,7 @@ async def publish(body: Body, status: dict[str, Any], key: Key, world: World, *,
     if due > 0:
         return due
     memory.news_since = None
-    kept = await _write_status(body, status, world)
+    kept = await _write_status(body, status, key, world)
     memory.written = time.monotonic()
     memory.kept = None if kept in (None, status) else (status, kept)
     if memory.kept:
@@ -60,7 +60,7 @@ def tell_step(before: Progress | None, after: Progress, **about: object) -> None
     log.info("Rollout is %s", step.phase, extra={**fields, **about})
 
 
-async def _write_status(body: Body, status: dict[str, Any], world: World) -> Any:
+async def _write_status(body: Body, status: dict[str, Any], key: Key, world: World) -> Any:
     """Write status; return what the API server made of it, or None: there is no such TFModel any more."""
     metadata = {key: body["metadata"][key] for key in ("name", "namespace", "uid")}
     manifest = {"apiVersion": labels.API_VERSION, "kind": body["kind"], "metadata": metadata, "status": status}
@@ -69,7 +69,9 @@ async def _write_status(body: Body, status: dict[str, Any], world: World) -> Any
     except (errors.Conflict, errors.NotFound):
         await existence.exists(body, world.client, world.store)  # deleted, or deleted and created anew
         return None
-    world.store.upsert(body["kind"], written, ours=True)
+    for concerned in world.store.upsert(body["kind"], written, ours=True):
+        if concerned != key:
+            world.tell(concerned)
     _tell(body, status, world)
     return written.get("status")
 

@@ -83,7 +83,7 @@ class _Operator:
         self._elector = Elector(self._lease_client, namespace, configured.lease, configured.identity)
         self._client.may_write = self._elector.holds
         self._recorder = Recorder(self._client, configured.identity)
-        applier = Applier(self._client, store, Strangers(self._client))
+        applier = Applier(self._client, store, Strangers(self._client), self._concerned)
         agents = Agents(http, self._heard)
         platform = Platform(configured.agent_image, configured.own_namespace)
         self._world = World(

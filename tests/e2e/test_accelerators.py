@@ -87,7 +87,7 @@ def test_more_replicas_than_gpus_wait_in_the_schedulers_own_words_and_heal(bench
     assert conditions["PodScheduled"]["message"] in message
     assert f"1 Insufficient {GPU}" in message
     assert f"pod {waiting}" in message
-    assert bench.condition("Available")["status"] == "True"
+    bench.cluster.wait_for("Available", lambda: bench.condition("Available")["status"] == "True")
     assert bench.answers(INSTANCES) == ANSWERS
     gpus(3)
     bench.wait_ready()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from tfmodel_operator.api import kinds, labels
@@ -26,10 +26,17 @@ log = logging.getLogger(__name__)
 
 
 class Applier:
-    """Applies plans; remembers what it found to be in place, which is only ever an optimisation."""
+    """Applies plans; remembers what it found to be in place, which is only ever an optimisation.
 
-    def __init__(self, client: ApiClient, store: Store, strangers: Strangers) -> None:
+    Args:
+        tell: Has another key looked at which a write concerns: the watch tells nothing new of what is here before it.
+    """
+
+    def __init__(
+        self, client: ApiClient, store: Store, strangers: Strangers, tell: Callable[[Key], None] = lambda key: None
+    ) -> None:
         self._client = client
+        self._tell = tell
         self._store = store
         self._strangers = strangers
         self._in_place: dict[Key, dict[tuple[str, str], tuple[str, Body]]] = {}
@@ -91,7 +98,9 @@ class Applier:
         self._take_in(desired, await self._send(desired), key)
 
     def _take_in(self, desired: Manifest, applied: Body, key: Key) -> None:
-        self._store.upsert(desired["kind"], applied, ours=True)
+        for concerned in self._store.upsert(desired["kind"], applied, ours=True):
+            if concerned != key:
+                self._tell(concerned)
         # What the API server made of it is right, even where it reads differently: it knows better what is equal.
         stored = self._store.find(desired)
         is_newest = stored is not None and version(stored) == version(applied)

@@ -35,7 +35,7 @@ class Cluster:
         made = json.loads(await request.text())
         if self.controller is not None and made["metadata"].get("resourceVersion") == NEVER:
             return status(409)
-        metadata = {"name": "a", "namespace": "ml", **made["metadata"], "uid": "1", "resourceVersion": "100"}
+        metadata = {"name": "a", "namespace": "ml", **made["metadata"], "uid": "1", "resourceVersion": str(100 + len(self.asked))}
         return web.json_response({**made, "metadata": metadata})
 
 
@@ -69,3 +69,20 @@ def test_one_that_is_there_is_not_overwritten(controller, error):
     with pytest.raises(error):
         applied(cluster)
     assert cluster.asked[:2] == ["PATCH", "GET"]
+
+
+def test_the_server_that_a_service_leaves_is_told():
+    told = []
+
+    async def test():
+        async with api(Cluster()) as client:
+            store = Store()
+            store.upsert("TFModel", joined_body("a"))
+            applier = Applier(client, store, Strangers(client), told.append)
+            model, server = joined_model("a"), model_server().server
+            await applier.apply([service.service(model, server, "shared.pool")], KEY)
+            del told[:]
+            await applier.apply([service.service(model, server, "a", "shared.pool 2026-01-01T00:00:00Z")], KEY)
+
+    run(test)
+    assert told == [("ml", "shared.pool")]
