@@ -8,7 +8,7 @@ from typing import Any
 
 from tfmodel_operator.api import labels
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster import errors, existence
+from tfmodel_operator.cluster import errors, existence, feed
 from tfmodel_operator.cluster.store import Body
 from tfmodel_operator.plan.progress import Progress
 from tfmodel_operator.plan.rollout.step import Phase
@@ -69,9 +69,7 @@ async def _write_status(body: Body, status: dict[str, Any], key: Key, world: Wor
     except (errors.Conflict, errors.NotFound):
         await existence.exists(body, world.client, world.store)  # deleted, or deleted and created anew
         return None
-    for concerned in world.store.upsert(body["kind"], written, ours=True):
-        if concerned != key:
-            world.tell(concerned)
+    feed.wrote(world.store, world.tell, key, written)
     _tell(body, status, world)
     return written.get("status")
 

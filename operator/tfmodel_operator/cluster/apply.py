@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from tfmodel_operator.api import kinds, labels
 from tfmodel_operator.api.kinds import Key
-from tfmodel_operator.cluster import compare, errors
+from tfmodel_operator.cluster import compare, errors, feed
 from tfmodel_operator.cluster.client import FIELD_MANAGER, ApiClient
 from tfmodel_operator.cluster.store import Body, Store, version
 from tfmodel_operator.cluster.strangers import Strangers
@@ -29,7 +29,7 @@ class Applier:
     """Applies plans; remembers what it found to be in place, which is only ever an optimisation.
 
     Args:
-        tell: Has another key looked at which a write concerns: the watch tells nothing new of what is here before it.
+        tell: Has another key looked at which a write concerns.
     """
 
     def __init__(
@@ -98,9 +98,7 @@ class Applier:
         self._take_in(desired, await self._send(desired), key)
 
     def _take_in(self, desired: Manifest, applied: Body, key: Key) -> None:
-        for concerned in self._store.upsert(desired["kind"], applied, ours=True):
-            if concerned != key:
-                self._tell(concerned)
+        feed.wrote(self._store, self._tell, key, applied)
         # What the API server made of it is right, even where it reads differently: it knows better what is equal.
         stored = self._store.find(desired)
         is_newest = stored is not None and version(stored) == version(applied)

@@ -9,6 +9,16 @@ from tfmodel_operator.api.kinds import Key, Kind
 from tfmodel_operator.cluster.store import Store
 
 
+def wrote(store: Store, tell: Callable[[Key], None], key: Key, body: Mapping[str, Any]) -> None:
+    """Take in the answer to a write made for ``key``, and have the other keys looked at that it concerns.
+
+    The watch tells nothing new of what is here before it.
+    """
+    for concerned in store.upsert(body["kind"], body, ours=True):
+        if concerned != key:
+            tell(concerned)
+
+
 class Feed:
     """Takes in what watches and lists tell, and has the keys looked at that it concerns.
 

@@ -36,16 +36,20 @@ def relocation(
         step: The next of its rollout.
     """
     before = configmap.published_source(content, model.model_name)
-    if before in {None, model.source} or before is None or before.claim_name not in mounted:
+    if before is None or before == model.source or before.claim_name not in mounted:
         return None  # where its claim isn't mounted, no pod has ever had its files
     if join.incumbents(published).get(model.name) != model.uid:
         return None  # they are another TFModel's, of a name that both have
-    if not all(model.source.claim_name in pod.claims for pod in pods):
+    if not _is_mounted(model, pods):
         return Relocation(before, is_tried=False)
     serves = step.config is None or step.config.versions
     if not serves or _is_loaded(model, pods):
         return None
     return Relocation(before, is_tried=not model.rollout.paused)
+
+
+def _is_mounted(model: spec.TFModel, pods: Sequence[facts.PodFacts]) -> bool:
+    return all(model.source.claim_name in pod.claims for pod in pods)
 
 
 def _is_loaded(model: spec.TFModel, pods: Sequence[facts.PodFacts]) -> bool:
@@ -59,7 +63,7 @@ def _tried(model: spec.TFModel, pod: facts.PodFacts) -> state.ModelState | None:
 
 def finding(model: spec.TFModel, stays: Relocation, pods: Sequence[facts.PodFacts]) -> Finding | None:
     """Return why the files are not where spec says; None: for lack of its claim in some pod, which others tell."""
-    if not all(model.source.claim_name in pod.claims for pod in pods):
+    if not _is_mounted(model, pods):
         return None
     goes_on = f"; what is on {stays.stays} goes on serving"
     if not stays.is_tried:
