@@ -116,7 +116,8 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     memory, children, now = world.memory(key), world.store.children(key), time.monotonic()
     edition, last, memory.desired = world.store.edition(key), memory.desired, None
     model = spec.parse(body)
-    plan = plans.make_plan(model, world.platform, children, _now(), said, reconcile_joined.own_home(model, world))
+    home = reconcile_joined.own_home(model, world)
+    plan = plans.make_plan(model, world.platform, children, _now(), said, home)
     if (
         body.get("status", {}).get("conditions")
         and world.applier.missing(plan.objects)
@@ -138,7 +139,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     memory.desired, memory.edition = found, edition
     steady = pace.refused_seconds(body.get("status", {}), _now()) if problem else pace.STEADY_SECONDS
     if reconcile_joined.is_moving(key, world):
-        steady = pace.MOVING_SECONDS
+        steady = (home and home.again_in_seconds) or pace.MOVING_SECONDS
     memory.until = now if goes_on else now + min(steady, plan.again_in_seconds or steady)
     return found
 

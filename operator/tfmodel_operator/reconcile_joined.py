@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from typing import Any
 
 from tfmodel_operator import applying, placing, publish
@@ -91,7 +92,7 @@ async def _serve(
     _, problem = await applying.apply([wanted], key, world, prune=not own)
     if problem is not None:
         return pace.STALLED_SECONDS, problem
-    return (lingers or pace.MOVING_SECONDS) if moved else None, None
+    return (lingers or pace.MOVING_SECONDS) if moved else home.again_in_seconds, None
 
 
 def live_service(key: Key, world: World) -> Body | None:
@@ -105,10 +106,25 @@ def service_home(model: spec.TFModel, target: str, world: World, now: datetime.d
     Args:
         target: Where the model asks to be served, as labels have it.
     """
-    live = live_service((model.namespace, model.name), world)
-    _, everywhere = observed.answers(pods_on(model, target, world), model.model_name)
+    key = (model.namespace, model.name)
+    live = live_service(key, world)
+    there = pods_on(model, target, world)
+    everywhere = observed.answers(there, model.model_name)[1] and _are_selected(there, model, target, world)
     somewhere, _ = observed.answers(pods_on(model, moves.points_to(live), world), model.model_name)
-    return moves.home(target, live, target_answers=everywhere, home_answers=somewhere, now=now)
+    answering = world.memory(key).answering_seconds(target, everywhere, time.monotonic())
+    return moves.home(target, live, answering_seconds=answering, home_answers=somewhere, now=now)
+
+
+def _are_selected(pods: tuple[facts.PodFacts, ...], model: spec.TFModel, server: str, world: World) -> bool:
+    """Tell whether the ready ones of these pods have the mark by which the Service of a model selects them on a shared server."""
+    if not labels.is_shared(server):
+        return True
+    marked = {
+        pod["metadata"]["name"]
+        for pod in world.store.children((model.namespace, server)).pods
+        if labels.of_model(model.name) in pod["metadata"].get("labels", {})
+    }
+    return all(pod.name in marked for pod in pods if pod.ready)
 
 
 def is_moving(key: Key, world: World) -> bool:

@@ -125,6 +125,7 @@ class Memory:
         told: Monotonic seconds, at which a pod was last told that it has a new config.
         news_since: Monotonic seconds, since when status would say something else than it does; None: it says all.
         kept: A status that was written and what the API server made of it, if that is something else.
+        answering: Of a model that moves: where to, and since when (monotonic seconds) all pods there have answered.
         configs: Of a shared server: what each model had in the configs that were published last, by their hash.
     """
 
@@ -137,11 +138,21 @@ class Memory:
     judged: tuple[facts.Facts, Any] | None = None
     kept: tuple[Any, Any] | None = None
     told: float = float("-inf")
+    answering: tuple[str, float] | None = None
     news_since: float | None = None
 
     def holds(self, edition: int, now: float) -> bool:
         """Tell whether ``desired`` is still what follows, as far as time and the store's edition tell."""
         return self.edition == edition and now < self.until
+
+    def answering_seconds(self, target: str, is_so: bool, now: float) -> float | None:
+        """Return for how long all pods of a server have answered for this model, as far as is remembered; None: they don't."""
+        if not is_so:
+            self.answering = None
+            return None
+        if self.answering is None or self.answering[0] != target:
+            self.answering = target, now
+        return now - self.answering[1]
 
     def remember_config(self, config_hash: str, shares: Mapping[str, configmap.Share]) -> None:
         """Note what a hash stands for."""

@@ -91,16 +91,28 @@ class Served:
         self._newest = 1 + max(self._newest, *(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal()))
         return self._newest
 
-    def forget(self) -> None:
-        """Take all versions from the volume but the promoted one, and wait until only that is spoken of."""
-        self.bench.cluster.wait_for("a Complete rollout", self._forgotten)
+    def afresh(self, **spec: Any) -> None:
+        """Have nothing of an earlier test in the spec and on the volume.
 
-    def _forgotten(self) -> bool:
+        Args:
+            spec: As for :meth:`edit`; of versions, the latest one is asked for.
+        """
+        # What is on its way would become the promoted version while its files are taken away: first it is ended.
+        self.edit(**spec, versionPolicy={"specific": {"versions": [self.promoted]}})
+        self._rest()
+        promoted = str(self.promoted)
         for path in self.directory.iterdir():
-            if path.name != str(self.promoted):
+            if path.name != promoted:
                 shutil.rmtree(path)
+        self.edit(versionPolicy={"latest": {"numVersions": 1}})
+        self._rest()
+
+    def _rest(self) -> None:
+        self.bench.cluster.wait_for("a Complete rollout", self._at_rest, done=lambda found: found["judged"] and found["phase"] == "Complete")
+
+    def _at_rest(self) -> dict[str, Any]:
         found = self.bench.get("tfmodel", "half")
-        return bool(self.bench.condition()) and found["status"]["rollout"]["phase"] == "Complete"
+        return {"judged": bool(self.bench.condition()), **found["status"]["rollout"]}
 
     def annotate(self, annotation: str) -> None:
         self.bench.kubectl("annotate", "tfmodel/half", "--overwrite", annotation)

@@ -23,8 +23,7 @@ def shared(cluster):
 @pytest.fixture
 def model(shared):
     """The model under `latest`, with approval, which makes phases last; on two pods."""
-    shared.edit(server={"replicas": 2}, versionPolicy={"latest": {"numVersions": 1}}, rollout=MANUAL)
-    shared.forget()
+    shared.afresh(server={"replicas": 2}, rollout=MANUAL)
     return shared
 
 

@@ -17,8 +17,7 @@ def shared(cluster):
 
 @pytest.fixture
 def model(shared):
-    shared.edit(versionPolicy={"latest": {"numVersions": 1}}, rollout={"strategy": "RollingUpdate"})
-    shared.forget()
+    shared.afresh(rollout={"strategy": "RollingUpdate"})
     shared.drained()
     return shared
 

@@ -14,8 +14,6 @@ from tests import sample
 from tests.e2e.conftest import Bench
 from tests.e2e.rollouts import RECORDS, Served, broken_kernel
 
-LATEST = {"versionPolicy": {"latest": {"numVersions": 1}}}
-
 
 @pytest.fixture(scope="module")
 def shared(cluster):
@@ -28,8 +26,7 @@ def shared(cluster):
 def model(shared):
     """The model under `latest`, with nothing of an earlier test in its spec and on its volume."""
     shared.bench.kubectl("annotate", "tfmodel/half", "serving.tfmodel.dev/retry-")
-    shared.edit(**LATEST, versionLabels=None, rollout={"strategy": "InPlace"})
-    shared.forget()
+    shared.afresh(versionLabels=None, rollout={"strategy": "InPlace"})
     return shared
 
 

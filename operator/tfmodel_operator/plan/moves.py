@@ -13,6 +13,9 @@ from typing import Any
 from tfmodel_operator.api import labels, server_spec
 from tfmodel_operator.plan import flags
 
+SETTLE_SECONDS = 2.0
+"""For the endpoints controller to have heard of the marks on the pods: it follows pods and Services by watches of their own,
+and one that hears of the Service first finds no pod for it."""
 SLACK_SECONDS = 5.0
 """For kube-proxy and DNS to follow the Service, and gRPC's own variation of the age of connections."""
 
@@ -24,29 +27,34 @@ class Home:
     Args:
         server: As :data:`labels.SERVER` has it.
         moved: The annotation :data:`labels.MOVED`; ``""``: none.
+        again_in_seconds: When time alone may change it; None: never.
     """
 
     server: str
     moved: str = ""
+    again_in_seconds: float | None = None
 
 
 def home(
-    target: str, live: Mapping[str, Any] | None, *, target_answers: bool, home_answers: bool, now: datetime.datetime
+    target: str, live: Mapping[str, Any] | None, *, answering_seconds: float | None, home_answers: bool, now: datetime.datetime
 ) -> Home:
     """Return where the Service of a model is to point.
 
     Args:
         target: The server that the model asks for.
         live: Its Service as it is.
-        target_answers: All pods there answer for the model.
+        answering_seconds: For how long all pods there have answered for the model; None: some don't.
         home_answers: Some pod answers where the Service points now.
     """
     current = points_to(live)
     if current == target:
         return Home(target, _moved(live))
-    if not current or target_answers or not home_answers:
-        return Home(target, f"{current} {now.strftime('%Y-%m-%dT%H:%M:%SZ')}" if current else "")
-    return Home(current, "")
+    if current and home_answers:
+        if answering_seconds is None:
+            return Home(current)
+        if answering_seconds < SETTLE_SECONDS:
+            return Home(current, again_in_seconds=SETTLE_SECONDS - answering_seconds)
+    return Home(target, f"{current} {now.strftime('%Y-%m-%dT%H:%M:%SZ')}" if current else "")
 
 
 def points_to(live: Mapping[str, Any] | None) -> str:

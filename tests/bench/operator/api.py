@@ -85,6 +85,7 @@ class Api:
     async def _watch(self, path: str, selector: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         params = {"watch": "true", "labelSelector": selector, "resourceVersion": version}
         async with self._session.get(path, params=params, timeout=aiohttp.ClientTimeout(sock_connect=10)) as response:
+            response.raise_for_status()  # another resource version is needed, or the server is not ready yet
             async for line in response.content:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
