@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import time
 from typing import Any
 
@@ -72,7 +71,7 @@ async def _report(desired: Desired, body: Body, key: Key, world: World) -> float
     if memory.judged is not None and memory.judged[0] == seen and memory.judged[1] is before:
         return pace.next_look(before)
     endpoints = service.endpoints(desired.model, desired.progress.step.config)
-    status = statuses.status(seen, before, endpoints, world.now())
+    status = statuses.status(seen, before, endpoints, world.timestamp())
     if status == before:
         memory.judged = seen, before
     return await publish.publish(body, status, key, world)
@@ -104,7 +103,7 @@ def _unmoved(before: Desired, said: tuple[facts.PodFacts, ...], key: Key, world:
     """Return what follows now that the pods say this, if nothing has to be written for it, or None."""
     if said == before.said:
         return before
-    found = plans.look(before.model, world.store.children(key), said, before.template_hash, _now())
+    found = plans.look(before.model, world.store.children(key), said, before.template_hash, world.now())
     if found.publication != before.progress.publication:
         return None
     publish.tell_step(before.progress, found)
@@ -117,7 +116,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     edition, last, memory.desired = world.store.edition(key), memory.desired, None
     model = spec.parse(body)
     home = reconcile_joined.own_home(model, world)
-    plan = plans.make_plan(model, world.platform, children, _now(), said, home)
+    plan = plans.make_plan(model, world.platform, children, world.now(), said, home)
     if (
         body.get("status", {}).get("conditions")
         and world.applier.missing(plan.objects)
@@ -129,7 +128,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     said, progress = _said(key, world), plan.progress
     if in_place and world.store.model(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
-        progress = plans.look(model, children, said, plan.template_hash, _now())
+        progress = plans.look(model, children, said, plan.template_hash, world.now())
         publish.tell_step(plan.progress, progress)
     pods = children.pods if plan.depends_on_pods else None
     found = Desired(
@@ -137,7 +136,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     )
     goes_on = progress.publication != plan.progress.publication
     memory.desired, memory.edition = found, edition
-    steady = pace.refused_seconds(body.get("status", {}), _now()) if problem else pace.STEADY_SECONDS
+    steady = pace.refused_seconds(body.get("status", {}), world.now()) if problem else pace.STEADY_SECONDS
     if reconcile_joined.is_moving(key, world):
         steady = (home and home.again_in_seconds) or pace.MOVING_SECONDS
     memory.until = now if goes_on else now + min(steady, plan.again_in_seconds or steady)
@@ -171,14 +170,10 @@ async def _touch(desired: Desired, key: Key, world: World) -> None:
         world.memory(key).told = time.monotonic()
 
 
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
 def _invalid(body: Body, error: Exception, key: Key, world: World) -> dict[str, Any]:
     too_large = isinstance(error, model_config.ModelConfigTooLarge)
     finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
     pods = reconcile_joined.serving(body, key, world) or _said(key, world)
     name = str(body.get("spec", {}).get("modelName", key[1]))
     generation = body["metadata"]["generation"]
-    return statuses.invalid(body.get("status", {}), finding, generation, world.now(), pods=pods, model_name=name)
+    return statuses.invalid(body.get("status", {}), finding, generation, world.timestamp(), pods=pods, model_name=name)

@@ -47,7 +47,7 @@ async def reconcile(model: spec.TFModel, body: Body, key: Key, world: World) -> 
     if is_placed_anew:
         world.memory(key).written = float("-inf")  # the server takes it in once status says so
     seen, home = _facts(model, shared, target, problem, world)
-    status = statuses.of_joined(seen, home, server, body.get("status", {}), _endpoints(model, shared), world.now())
+    status = statuses.of_joined(seen, home, server, body.get("status", {}), _endpoints(model, shared), world.timestamp())
     joining = pace.JOINING_SECONDS if not body.get("status", {}).get("conditions") and not is_placed_anew else 0.0
     seconds = await publish.publish(body, status, key, world, gather_seconds=joining)
     if is_placed_anew:
@@ -73,7 +73,7 @@ async def _serve(
     Returns:
         The seconds until it may be otherwise (0: the model is gone), and why it can't be made, if that is for somebody to mend.
     """
-    key, now = (model.namespace, model.name), datetime.datetime.now(datetime.UTC)
+    key, now = (model.namespace, model.name), world.now()
     live = live_service(key, world)
     if live is None and model.name in shared.refused:
         return None, None
@@ -135,7 +135,7 @@ def is_moving(key: Key, world: World) -> bool:
 
 def own_home(model: spec.TFModel, world: World) -> moves.Home | None:
     """Return where the Service of a model that asks for servers of its own is to point; None: there."""
-    key, now = (model.namespace, model.name), datetime.datetime.now(datetime.UTC)
+    key, now = (model.namespace, model.name), world.now()
     if not is_moving(key, world):
         return None
     live = live_service(key, world)

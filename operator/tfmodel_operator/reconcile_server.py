@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import time
 
 from tfmodel_operator import applying, publish, server_objects
@@ -45,7 +44,7 @@ async def reconcile(key: Key, world: World) -> float | None:
         world.invalid[key] = dataclasses.replace(finding, message=f"TFModelServer {body['metadata']['name']}: {error}")
         for model in world.store.pointing(key):
             world.tell(model)
-        status = statuses.invalid(body.get("status", {}), finding, body["metadata"]["generation"], world.now())
+        status = statuses.invalid(body.get("status", {}), finding, body["metadata"]["generation"], world.timestamp())
         return await publish.publish(body, status, key, world)
     if desired is None:
         return pace.MOVING_SECONDS  # the first word of each agent brings us back, or the watch tells
@@ -57,7 +56,7 @@ async def reconcile(key: Key, world: World) -> float | None:
 
 def _asking(server: spec.ModelServer, key: Key, world: World) -> tuple[list[spec.TFModel], float]:
     """Return the models that are to be on a server, and in how many seconds one that has moved away may leave."""
-    found, again, now = [], pace.STEADY_SECONDS, datetime.datetime.now(datetime.UTC)
+    found, again, now = [], pace.STEADY_SECONDS, world.now()
     for name in world.store.pointing(key):
         body = world.store.model(name)
         model = _parsed(body, key, world) if body is not None and "deletionTimestamp" not in body["metadata"] else None
@@ -95,7 +94,7 @@ async def _report(server: spec.ModelServer, desired: SharedDesired, body: Body, 
     if world.agents.pending(key):
         return pace.MOVING_SECONDS  # the first word of each agent brings us back
     load = _load(server, desired, seen, said)
-    status = statuses.status(server, seen, load, body.get("status", {}), world.now())
+    status = statuses.status(server, seen, load, body.get("status", {}), world.timestamp())
     joining = pace.JOINING_SECONDS if load.loaded < load.joined else 0.0
     return await publish.publish(body, status, key, world, gather_seconds=joining)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import functools
 import time
 from collections.abc import Mapping
@@ -71,7 +70,7 @@ def _steps(
     """Return the next step of each of these members."""
     if not members:
         return {}
-    live, deployment, now = published(key, world), world.store.children(key).deployment, datetime.datetime.now(datetime.UTC)
+    live, deployment, now = published(key, world), world.store.children(key).deployment, world.now()
     content = configmap.read(live)
     return {name: plans.step(server, model, live, content, deployment, said[name], now) for name, model in members.items()}
 
@@ -96,7 +95,7 @@ async def _carry_out(
         absent,
         world.platform,
         children,
-        datetime.datetime.now(datetime.UTC),
+        world.now(),
     )
     if await _is_gone(plan, body, world):
         return None

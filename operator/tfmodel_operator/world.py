@@ -220,6 +220,10 @@ class World:
         self.shared.pop(key, None)
         self.invalid.pop(key, None)
 
-    def now(self) -> str:
+    def now(self) -> datetime.datetime:
+        """Return the time."""
+        return datetime.datetime.now(datetime.UTC)
+
+    def timestamp(self) -> str:
         """Return the time as Kubernetes writes it."""
-        return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")

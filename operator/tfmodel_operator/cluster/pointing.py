@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfmodel_operator.api import kinds, labels
+from tfmodel_operator.api.any_shape import at, text_at
 from tfmodel_operator.api.kinds import Key
 
 Name = tuple[str, str, str]
@@ -61,16 +62,3 @@ def chosen(body: Any) -> str:
     """Return the TFModelServer that was chosen for a TFModel with a selector, which status keeps; ``""``: none."""
     selects = isinstance(at(body, "spec", "serverSelector"), Mapping)
     return text_at(body, "status", "server", "name") if selects and at(body, "status", "server", "kind") == "Shared" else ""
-
-
-def at(body: Any, *path: str) -> Any:
-    """Return a member of an object that may be of any shape, as those an older schema let in; None: there is none."""
-    for name in path:
-        body = body.get(name) if isinstance(body, Mapping) else None
-    return body
-
-
-def text_at(body: Any, *path: str) -> str:
-    """Return the text there; ``""``: there is none."""
-    found = at(body, *path)
-    return found if isinstance(found, str) else ""

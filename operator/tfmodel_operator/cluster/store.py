@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tfmodel_operator.api import kinds, labels
+from tfmodel_operator.api import any_shape, kinds, labels
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import pointing
 from tfmodel_operator.cluster.trim import interned, trimmed
@@ -148,7 +148,7 @@ class Store:
     def selecting(self, namespace: str) -> list[Key]:
         """Return the TFModels of a namespace that choose among shared servers."""
         found = ((key, self.model(key)) for key in self._servers if key[0] == namespace and not labels.is_shared(key[1]))
-        return [key for key, body in found if pointing.at(body, "spec", "serverSelector") is not None]
+        return [key for key, body in found if any_shape.at(body, "spec", "serverSelector") is not None]
 
     def pointing(self, key: Key) -> list[Key]:
         """Return the TFModels that ask to be on a shared server, or whose Service selects its pods, by name."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfmodel_operator.api import quantities, server_spec, spec
+from tfmodel_operator.api.any_shape import at, text_at
 from tfmodel_operator.plan import configmap, join
 from tfmodel_serving import agent_config, model_config, warmup
 
@@ -23,30 +24,29 @@ def last_good(body: Mapping[str, Any], live: Mapping[str, Any] | None) -> spec.T
         body: The TFModel, whose spec may be of any shape.
         live: The live ConfigMap.
     """
-    metadata, said = body["metadata"], body.get("spec")
-    wish: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
-    model_name = str(wish.get("modelName", metadata["name"]))  # spec can't have had another one
+    metadata = body["metadata"]
+    model_name = text_at(body, "spec", "modelName") or metadata["name"]  # spec can't have had another one
     content = configmap.read(live)
-    published, source = configmap.published(content, model_name), configmap.published_source(content, model_name)
-    if content is None or published is None or source is None or join.incumbents(live).get(metadata["name"]) != metadata["uid"]:
+    source = configmap.published_source(content, model_name)
+    if content is None or source is None or join.incumbents(live).get(metadata["name"]) != metadata["uid"]:
         return None
     settings = content.settings.get(model_name, agent_config.ModelSettings())
-    return spec.TFModel(
+    model = spec.TFModel(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         generation=metadata["generation"],
         model_name=model_name,
         source=source,
-        version_policy=published.config.served or model_config.Latest(),
-        version_labels=published.config.labels,
+        version_policy=model_config.Latest(),
+        version_labels={},
         warmup=spec.Warmup(warmup.Policy(settings.warmup_policy), settings.min_records),
         server=server_spec.parse(server_spec.EMPTY),
-        server_ref=_server_ref(wish),
-        memory_bytes=_declared(wish),
+        server_ref=text_at(body, "spec", "serverRef", "name"),
+        memory_bytes=_declared(body),
         created=metadata.get("creationTimestamp", ""),
-        is_held=True,
     )
+    return keeping(model, content)
 
 
 def keeping(model: spec.TFModel, content: configmap.Content | None) -> spec.TFModel:
@@ -65,13 +65,8 @@ def keeping(model: spec.TFModel, content: configmap.Content | None) -> spec.TFMo
     )
 
 
-def _server_ref(wish: Mapping[str, Any]) -> str:
-    named = wish.get("serverRef")
-    return str(named.get("name", "")) if isinstance(named, Mapping) else ""
-
-
-def _declared(wish: Mapping[str, Any]) -> int | None:
+def _declared(body: Mapping[str, Any]) -> int | None:
     try:
-        return math.ceil(quantities.parse(wish["memory"]))
-    except (KeyError, ValueError):
+        return math.ceil(quantities.parse(at(body, "spec", "memory")))
+    except ValueError:
         return None
