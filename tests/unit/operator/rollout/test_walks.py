@@ -7,8 +7,10 @@ The walks of `make test` are the same ones each time, so that a change is judged
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -23,6 +25,8 @@ from tfmodel_serving.model_config import All, Latest, Specific
 
 STEPS = int(os.environ.get("ROLLOUT_STEPS", "10000"))
 STEPS_PER_WALK = 50
+STEPS_PER_ROUND = 20_000
+"""What is told one by one, and spread over processes."""
 MOST = 6
 """Versions there are at most."""
 KINDS = st.sampled_from(
@@ -286,11 +290,12 @@ class Walk(RuleBasedStateMachine):
                     assert not pod.ready or max(pod.serves(MODEL), default=0) == step.promoted or pod.crashes, pod.name
 
 
-def test_walks():
+@pytest.mark.parametrize("steps", [min(STEPS, STEPS_PER_ROUND)] * math.ceil(STEPS / STEPS_PER_ROUND))
+def test_walks(steps):
     run_state_machine_as_test(
         Walk,
         settings=settings(
-            max_examples=max(1, STEPS // STEPS_PER_WALK), stateful_step_count=STEPS_PER_WALK, deadline=None,
+            max_examples=max(1, steps // STEPS_PER_WALK), stateful_step_count=STEPS_PER_WALK, deadline=None,
             suppress_health_check=list(HealthCheck), print_blob=True, derandomize="ROLLOUT_STEPS" not in os.environ,
         ),
     )
