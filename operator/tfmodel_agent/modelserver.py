@@ -59,8 +59,9 @@ class ModelServer:
             ("grpc.max_reconnect_backoff_ms", 500),
             ("grpc.enable_http_proxy", 0),
             ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-            ("grpc.enable_retries", 0),  # a reload is sent once, whatever becomes of it
         ]
+        # gRPC sends a call again by itself only if the server has not begun it, as where it ends a connection for its age: so a
+        # reload is executed once. There must be no retry policy, which would send others again.
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._reload = self._channel.unary_unary(
             "/tensorflow.serving.ModelService/HandleReloadConfigRequest",

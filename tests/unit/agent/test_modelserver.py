@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import grpc
 import grpc.aio
@@ -14,6 +15,22 @@ from tfmodel_serving.model_config import Model, Specific
 CONFIG = [Model("platform", "/models/platform", Specific((1,)))]
 
 
+@contextlib.asynccontextmanager
+async def connected(options=(), **methods):
+    """Yield a connection to a server that has these methods of the ModelService."""
+    server = grpc.aio.server(options=options)
+    handlers = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    client = modelserver.ModelServer(f"127.0.0.1:{port}")
+    try:
+        yield client
+    finally:
+        await client.close()
+        await server.stop(None)
+
+
 def reload(code, details):
     """Send a reload to a server that answers with ``code``; return what is raised, or None."""
 
@@ -21,20 +38,11 @@ def reload(code, details):
         await context.abort(code, details)
 
     async def scene():
-        server = grpc.aio.server()
-        method = ["", "tensorflow.serving.ModelService", "HandleReloadConfigRequest"]
-        handlers = {method[2]: grpc.unary_unary_rpc_method_handler(answer)}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(method[1], handlers),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        client = modelserver.ModelServer(f"127.0.0.1:{port}")
-        try:
-            await client.reload(CONFIG)
-        except (modelserver.ReloadRefused, modelserver.ModelServerUnreachable) as error:
-            return error
-        finally:
-            await client.close()
-            await server.stop(None)
+        async with connected(HandleReloadConfigRequest=answer) as client:
+            try:
+                await client.reload(CONFIG)
+            except (modelserver.ReloadRefused, modelserver.ModelServerUnreachable) as error:
+                return error
 
     return asyncio.run(scene())
 
@@ -68,3 +76,22 @@ def test_no_answer_says_nothing_of_models(code):
     unanswered = reload(code, "no thread")
     assert isinstance(unanswered, modelserver.ModelServerUnreachable)
     assert unanswered.is_busy == (code is grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def test_a_connection_that_the_server_ends_for_its_age_is_no_outage():
+    """Else a server would answer for nobody each time that `grpc.max_connection_age_ms` ends the agent's own connection."""
+    ended = []
+
+    async def answer(_, context):
+        ended.append(context.peer())
+        return b""
+
+    async def scene():
+        async with connected(options=[("grpc.max_connection_age_ms", 10)], GetModelStatus=answer) as client:
+            while len(set(ended)) < 100:
+                yield await client.look(["a", "b", "c"])
+
+    async def looks():
+        return [seen.message async for seen in scene()]
+
+    assert set(asyncio.run(looks())) == {""}
