@@ -83,7 +83,7 @@ fuzz: $(STAMP)  ## Fuzz the readers of files for five minutes
 	@$(RUN) -m tests.fuzz --seconds 300
 
 soak: $(STAMP)  ## A million steps of random walks against the rollout planner (STEPS=); takes hours
-	@ROLLOUT_STEPS=$(or $(STEPS),1000000) $(PYTEST) $(BY_TWO) --verbose --timeout=0 tests/unit/operator/rollout/test_walks.py
+	@ROLLOUT_STEPS=$(or $(STEPS),1000000) $(PYTEST) $(BY_TWO) --exitfirst --verbose --timeout=0 tests/unit/operator/rollout/test_walks.py
 
 test-api: $(STAMP)  ## Tests against a real API server, without nodes
 	@$(PYTEST) tests/api tests/cluster tests/bench -m api

@@ -58,10 +58,14 @@ def _without(s: Situation, motion: Motion, record: Record, reason: str) -> Step:
 
 
 def _to_previous(s: Situation, bake: Bake, record: Record, reason: str) -> Step:
-    left = dataclasses.replace(s, good=bake.previous, record=record, resting=frozenset())
     own_config = s.immutable and bake.previous.immutable
-    made = draft.config(left, bake.previous.versions, labels=bake.previous.labels, immutable=own_config)
-    kept = dataclasses.replace(record, good=bake.previous, bake=None, candidate=None)
+    good = bake.previous
+    if not own_config:  # a label that has been put on what stays since then is in use there
+        moved = {label: version for label, version in s.before.items() if version in good.versions}
+        good = dataclasses.replace(good, labels={**good.labels, **moved})
+    left = dataclasses.replace(s, good=good, record=record, resting=frozenset())
+    made = draft.config(left, good.versions, labels=good.labels, immutable=own_config)
+    kept = dataclasses.replace(record, good=good, bake=None, candidate=None)
     template = draft.template(s, immutable=own_config)
     return dataclasses.replace(draft.step(left, made, kept, Phase.ROLLING_BACK, reason), template=template, candidate=None)
 

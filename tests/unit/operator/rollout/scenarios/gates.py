@@ -138,6 +138,17 @@ def crashes_while_baking(p: Play) -> None:
     p.settle(90.0)
 
 
+def labelled_while_baking(p: Play) -> None:
+    """A label that was put on the old version while the new one baked stays there when that is taken back."""
+    p.rollout("bakeSeconds: 120", bake_seconds=120)
+    serving_one(p)
+    p.put(2, "of which the server dies under traffic later", deadly="traffic")
+    p.edit("versionLabels {old: 1}", labels={"old": 1})
+    p.until("Baking", 1.0)
+    p.edit("versionLabels {old: 1, stable: 1}", labels={"old": 1, "stable": 1})
+    p.settle(90.0)
+
+
 def crashes_later(p: Play) -> None:
     """The same without bakeSeconds: there is no way back of itself, and a fix is not held up by the crashes."""
     serving_one(p)
