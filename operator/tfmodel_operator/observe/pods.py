@@ -50,7 +50,7 @@ def phase(pod: Mapping[str, Any]) -> str:
         if reason := _waiting(status).get("reason"):
             return f"container {status['name']} is in {reason}"
         if not status.get("ready"):
-            return f"container {status['name']} is starting"
+            return f"container {status['name']} is starting{_again(status)}"
     if workload.condition(pod.get("status", {}), "ContainersReady").get("status") == "True":
         node = pod.get("spec", {}).get("nodeName", "")
         return f"its containers are ready, so its node may be lost (`kubectl get node {node}`), or a readiness gate is not met"
@@ -143,6 +143,12 @@ def _ending(status: Mapping[str, Any]) -> str:
         return f"{words}: raise the memory limit in spec.server.resources"
     said = _last_words(last.get("message", ""))
     return f"{words}{said and f': {said}'}; `kubectl logs --previous` of it tells more"
+
+
+def _again(status: Mapping[str, Any]) -> str:
+    """Say how a container ended before, if it did."""
+    last = status.get("lastState", {}).get("terminated")
+    return f" again, after exit code {last.get('exitCode')} ({last.get('reason') or 'no reason given'})" if last else ""
 
 
 def _last_words(log: str) -> str:

@@ -143,6 +143,7 @@ def test_a_pod_with_which_nothing_is_wrong(pod):
         ({}, "about to be started"),
         ({"containerStatuses": [waiting("ContainerCreating")]}, "model-server is in ContainerCreating"),
         ({"initContainerStatuses": [container("agent", ready=True, started=True)], "containerStatuses": [container()]}, "model-server is starting"),
+        ({"containerStatuses": [container(lastState=ended(134))]}, "model-server is starting again, after exit code 134 (Error)"),
         ({"containerStatuses": [container(ready=True)], "conditions": [{"type": "ContainersReady", "status": "True"}]}, "its node may be lost"),
     ],
 )
