@@ -132,6 +132,8 @@ def situation(desired: Desired, facts: Facts, now: float) -> Situation:
     published = facts.published
     pods = fleet.Fleet(desired.model, published.hash if published else None, facts.pods)
     kept = quarantine.reviewed(_until(now, records.from_text(facts.record)), pods, desired.retry, desired.policy)
+    if desired.rollout.on_failure is not rollout_spec.OnFailure.HOLD:
+        kept = quarantine.released(kept)
     good, known = (kept.good, True) if _can_be_so(kept.good, published) else _recalled(published, pods, kept.candidate)
     promoted = good.versions if good else frozenset()
     served = published.config.versions if published else frozenset()
