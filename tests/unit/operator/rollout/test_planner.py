@@ -110,14 +110,23 @@ def test_silence_past_the_deadline_blames_nobody():
 
 
 def test_the_clock_of_a_candidate_begins_anew_after_a_pause_or_a_pod_without_room():
-    for wish, server in [(desired(paused=True), None), (desired(), facts.Server(1, "image-1", "image-1", "no GPU", unschedulable=True))]:
+    for wish, server in [(desired(paused=True), None), (desired(), facts.Server(1, "image-1", "image-1", "no room", unschedulable=True))]:
         given = {"server": server} if server else {}
         found = seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=kept(candidate=2), **given)
         stopped = plan(wish, found, NOW + 10_000)
-        assert stopped.phase in {Phase.PAUSED, Phase.WAITING_FOR_ACCELERATOR}
+        assert stopped.phase in {Phase.PAUSED, Phase.WAITING}
         found = dataclasses.replace(found, record=record.to_text(stopped.record), server=facts.Server(1, "image-1", "image-1"))
         assert plan(desired(), found, NOW + 20_000).phase is Phase.GROWING
         assert plan(desired(), found, NOW + 20_000).deadline == NOW + 20_600
+
+
+def test_pods_wait_for_an_accelerator_only_if_they_ask_for_one():
+    server = facts.Server(1, "image-1", "image-1", "1 node(s) didn't match Pod's node affinity/selector", unschedulable=True)
+    found = seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=kept(candidate=2), server=server)
+    for memory, phase in [(facts.Memory(), Phase.WAITING), (facts.Memory(accelerator="nvidia.com/gpu"), Phase.WAITING_FOR_ACCELERATOR)]:
+        step = plan(desired(memory=memory), found)
+        assert (step.phase, step.deadline) == (phase, None)
+        assert server.problem in step.reason
 
 
 def test_a_clock_that_is_ahead_costs_the_time_only():

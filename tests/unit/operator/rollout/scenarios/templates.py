@@ -167,6 +167,7 @@ def auto_recreate(p: Play) -> None:
 def unschedulable(p: Play) -> None:
     """strategy: RollingUpdate, and no GPU is free for the new pod: the deadline doesn't count, and the old pods serve."""
     p.cluster.slots = 2
+    p.edit("accelerator: nvidia.com/gpu", memory=facts.Memory(accelerator="nvidia.com/gpu"))
     p.rollout("strategy: RollingUpdate", strategy=Strategy.ROLLING_UPDATE, progress_deadline_seconds=10)
     serving_one(p)
     p.put(2)
