@@ -138,6 +138,10 @@ def broken(number=7, verdict="Rejected", message="saved_model.pb can't be parsed
             Reason.ROLLING_OUT, "pod a is of the old template, and pod b of the new one is not ready yet", RECONCILING, id="template on its way",
         ),
         pytest.param(
+            seen(pod("a", version(1), current=False), waiting(FULL), replicas=1),
+            Reason.ROLLING_OUT, "pod half-1 of the new one is not ready yet: 0/1 nodes are available", RECONCILING, id="no room for the new template",
+        ),
+        pytest.param(
             seen(pod("a", version(1), current=False), deployment={"updated": 1}),
             Reason.ROLLING_OUT, "pod a is of the old template", RECONCILING, id="the Deployment knows more than the pods tell",
         ),
