@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from tests.unit.operator.rollout.makers import BOTH, MODEL, NOW, READY, desired, kept, plan, pod, seen, silent
-from tfmodel_operator.api.rollout_spec import Approval, Comparison, ComparisonPolicy
+from tfmodel_operator.api.rollout_spec import Approval, Comparison, ComparisonPolicy, Strategy
 from tfmodel_operator.plan.rollout import facts, record
-from tfmodel_operator.plan.rollout.step import Phase
+from tfmodel_operator.plan.rollout.step import Phase, Pods
 from tfmodel_serving import state
 
 REQUIRE = Comparison(ComparisonPolicy.REQUIRE, 0.01)
@@ -127,6 +127,16 @@ def test_pods_wait_for_an_accelerator_only_if_they_ask_for_one():
         step = plan(desired(memory=memory), found)
         assert (step.phase, step.deadline) == (phase, None)
         assert server.problem in step.reason
+
+
+@pytest.mark.parametrize(("problem", "phase"), [("no room", Phase.ROLLING_BACK), ("", Phase.REPLACING)])
+def test_new_pods_that_can_not_start_make_way_for_those_that_spec_asks_for_since(problem, phase):
+    server = facts.Server(1, "image-1", "image-2", problem, unschedulable=bool(problem))
+    found = seen(pod("a", READY, current=False), versions={2}, good={1}, kept=kept(candidate=2), server=server)
+    found = dataclasses.replace(found, published=dataclasses.replace(found.published, immutable=True))
+    step = plan(desired(strategy=Strategy.ROLLING_UPDATE), found)
+    assert (step.phase, step.record.quarantine) == (phase, ())
+    assert (step.config.versions, step.template.pods) == (({1}, Pods.DESIRED) if problem else ({2}, Pods.LIVE))
 
 
 def test_a_clock_that_is_ahead_costs_the_time_only():
