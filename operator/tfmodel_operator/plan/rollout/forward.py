@@ -51,7 +51,7 @@ def grow(s: Situation) -> Step | None:
         return _alone_again(s, s.motion)
     if said := failures.waiting(s, s.motion.version):
         phase = Phase.REPLACING if s.immutable else Phase.GROWING
-        if s.facts.server is not None and s.facts.server.unschedulable:
+        if s.immutable and s.facts.server is not None and s.facts.server.unschedulable:
             phase, said = _no_room(s), s.facts.server.problem
         return _stay(s, s.motion, phase, f"{words.counted(s, s.fleet.model, s.motion.version)}: {said}")
     return _promote(s, s.motion)
