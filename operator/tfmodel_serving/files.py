@@ -21,6 +21,7 @@ MAX_FILES = 10_000
 MAX_DEPTH = 32
 
 WRITTEN = "files are still being written"
+FOUND = "files have been looked at once, and must be the same at the next look"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ def _look_at_files(base_path: str, directory: str, before: Look | None, settings
             refused = dataclasses.replace(refused, since=before.since)
         return dataclasses.replace(refused, finding=_with_patience(refused, now))
     if before is None or before.listing != listing:
-        finding = dataclasses.replace(_first_finding(listing), size_bytes=listing.size)
+        finding = dataclasses.replace(_first_finding(listing, is_new=before is None), size_bytes=listing.size)
         return Look(directory, finding, now, settings, listing=listing, hashes=before.hashes if before else {})
     is_judged = before.judged is not None and before.settings == settings
     settled = before if is_judged else _judge(before, listing, settings)
@@ -181,13 +181,17 @@ def _chosen(found: Mapping[int, str], policy: model_config.VersionPolicy) -> lis
             return sorted({*newest[:MAX_EXTRA_VERSIONS], *(version for version in wanted if version in found)}, reverse=True)
 
 
-def _first_finding(listing: files.Listing) -> Finding:
-    """Return the finding for files that were not seen twice."""
+def _first_finding(listing: files.Listing, *, is_new: bool) -> Finding:
+    """Return the finding for files that were not seen twice.
+
+    Args:
+        is_new: They have not been seen at all, as in a pod that starts: nobody need be writing them.
+    """
     try:
         verify.model_file(listing)
     except Missing as problem:
         return _incomplete(str(problem))
-    return _incomplete(files.WRITTEN)
+    return _incomplete(files.FOUND if is_new else files.WRITTEN)
 
 
 def _judge(before: Look, listing: files.Listing, settings: Settings) -> Look:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from tests.api.audit import Requests
 from tests.api.conftest import Operator
 from tests.api.kubelet import Kubelets
-from tests.api.test_rollouts import Play, ready
+from tests.api.test_rollouts import Play, at_rest, ready, seen_again
 from tests.bench.operator.fleet import Fleet, Pod
 from tfmodel_serving import state
 
 UNSOUND = 3
-REST_SECONDS = 12.0
-"""More than one look at what is stalled or moving."""
 
 
 class Unsound(Fleet):
@@ -74,7 +71,8 @@ def test_however_a_rollout_ends_status_says_it_and_nothing_is_written_any_more(m
         status = models[name].wait(name, lambda status, end=end: [status.get("rollout", {}).get("phase"), ready(status)["reason"]] == end)
         assert all(word in ready(status)["message"] for word in says), (name, ready(status)["message"])
         assert status["promotedVersion"] == (version if end[0] in {"Complete", "Baking"} else 1)
-    time.sleep(3)  # what was under way has been written
+    at_rest(*models.values())
     asked = Requests(cluster)
-    time.sleep(REST_SECONDS)
-    assert asked.writes() == []
+    assert seen_again(*models.values()) == seen_again(*models.values())
+    told = sorted(f"patch tfmodels/status {name} 200" for name in models for _ in range(2))
+    assert sorted(asked.writes()) == told, "that it has seen each spec, and nothing else"

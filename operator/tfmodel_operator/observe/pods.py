@@ -18,6 +18,11 @@ CRASHES = 3
 CRASH_SECONDS = 300.0
 """A container that ran for longer before it ended is not crashing."""
 
+LAST_WORDS = 300
+"""Characters of what a container logged last: what is around it is cut from its end on, and must not begin with old news."""
+# TensorFlow's own form and that of Abseil, which it uses since 2.13; libstdc++.
+FATAL = re.compile(r"\S+ \S+: F |F\d{4} |terminate called after")
+
 # kube-scheduler, plugins noderesources/fit.go and dynamicresources: names of extended resources have a domain.
 NO_ACCELERATOR = re.compile(r"Insufficient [a-z0-9.-]+/[A-Za-z0-9]|cannot allocate all claims")
 # plugins volumebinding and volumezone: no such claim, none bound, bound elsewhere.
@@ -45,7 +50,7 @@ def phase(pod: Mapping[str, Any]) -> str:
         if reason := _waiting(status).get("reason"):
             return f"container {status['name']} is in {reason}"
         if not status.get("ready"):
-            return f"container {status['name']} is starting"
+            return f"container {status['name']} is starting{_again(status)}"
     if workload.condition(pod.get("status", {}), "ContainersReady").get("status") == "True":
         node = pod.get("spec", {}).get("nodeName", "")
         return f"its containers are ready, so its node may be lost (`kubectl get node {node}`), or a readiness gate is not met"
@@ -136,8 +141,24 @@ def _ending(status: Mapping[str, Any]) -> str:
         words += f"; it ended last with exit code {last.get('exitCode')} ({last.get('reason') or 'no reason given'})"
     if last.get("reason") == "OOMKilled":
         return f"{words}: raise the memory limit in spec.server.resources"
-    said = f": {last['message'].strip()}" if last.get("message") else ""
-    return f"{words}{said}; `kubectl logs --previous` of it tells more"
+    said = _last_words(last.get("message", ""))
+    return f"{words}{said and f': {said}'}; `kubectl logs --previous` of it tells more"
+
+
+def _again(status: Mapping[str, Any]) -> str:
+    """Say how a container ended before, if it did."""
+    last = status.get("lastState", {}).get("terminated")
+    return f" again, after exit code {last.get('exitCode')} ({last.get('reason') or 'no reason given'})" if last else ""
+
+
+def _last_words(log: str) -> str:
+    """Return the end of a container's log, or what it logged as fatal, which a stack trace follows."""
+    lines = log.splitlines()
+    fatal = max((number for number, line in enumerate(lines) if FATAL.match(line)), default=None)
+    if fatal is not None:
+        return " ".join(" ".join(lines[fatal:]).split())[:LAST_WORDS]
+    words = " ".join(log.split())
+    return words if len(words) <= LAST_WORDS else f"…{words[-LAST_WORDS:]}"
 
 
 def _containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -37,7 +37,14 @@ def patience(before: Status, status: Status, *, busy: bool) -> float:
     was = ready(before).get("status", "False")
     if ready(status)["status"] != was or (_is_stalled(status) and not _is_stalled(before)):
         return 0.0
+    if not busy and _names(before) and not _names(status) <= _names(before):
+        return 0.0  # clients may get it within a second, and Ready may have been False before
     return NARRATION_SECONDS if busy or _gist(status) == _gist(before) else NEWS_SECONDS
+
+
+def _names(status: Status) -> set[int]:
+    """Return the versions that clients may get."""
+    return {status[name] for name in ("promotedVersion", "candidateVersion") if name in status}
 
 
 def _gist(status: Status) -> tuple[Any, ...]:

@@ -183,7 +183,7 @@ def _starting(seen: ServerFacts) -> str:
     new = [pod for pod in seen.pods if pod.current]
     for pod in new:
         if not pod.ready:
-            return f"pod {pod.name} of the new one is not ready yet: {pod.phase}"
+            return f"pod {pod.name} of the new one is not ready yet: {pod.problem.message if pod.problem else pod.phase}"
     return f"{len(new)} of {seen.deployment.wanted} of the new one"
 
 

@@ -100,13 +100,17 @@ def available(pods: Iterable[PodFacts], model_name: str, ready: Finding) -> Find
     Args:
         ready: Why the TFModel isn't Ready, which is why nothing answers if nothing does.
     """
+    pods = tuple(pods)
     in_service = [pod for pod in pods if pod.ready]
     serving = sum(serves(pod, model_name) is not None for pod in in_service)
     if serving:
         return conditions.as_desired(f"{serving} ready pod{'s' if serving > 1 else ''} answer{'' if serving > 1 else 's'}")
     if any(pod.agent is None for pod in in_service):
         return Finding("Unknown", Reason.AGENT_UNREACHABLE, "pods are ready, and no agent says what they serve")
-    return Finding("False", ready.reason, f"no pod answers: {ready.message}")
+    message = ready.message
+    if ready.reason is Reason.ROLLING_OUT and pods and not in_service:  # how far a rollout is doesn't tell why nothing answers
+        message = f"pod {pods[0].name} is not ready: {pods[0].phase}; {message}"
+    return Finding("False", ready.reason, f"no pod answers: {message}")
 
 
 def promoted_version(seen: Facts) -> int | None:

@@ -107,6 +107,22 @@ def test_what_a_pod_that_was_just_told_answers_is_waited_for_unless_ready_change
     assert 0 < looks[0] <= pace.ECHO_SECONDS
 
 
+def test_pods_that_are_told_of_one_version_after_the_other_keep_no_news_back():
+    models = Models()
+
+    async def test():
+        async with api(models) as client:
+            world = World(Store(), client, None, None, Recorder(client, "one"), None, busy=lambda: False)
+            world.store.upsert("TFModel", models.body)
+            memory = world.memory(KEY)
+            memory.written = float("-inf")
+            memory.told, memory.news_since = time.monotonic(), time.monotonic() - pace.ECHO_SECONDS
+            await publish.publish(world.store.model(KEY), status(reason="RollingOut"), KEY, world)
+
+    run(test)
+    assert len(models.writes) == 1
+
+
 def progress(*pods, versions=(1,), good=(1,)):
     found = seen(*pods, versions=set(versions), good=set(good))
     step = planner.plan_rollout(desired(), found, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp())

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from tests.unit.operator.makers import pod, seen, silent, version
+from tfmodel_operator.api import facts
 from tfmodel_operator.api.conditions import Finding, Reason, Type
 from tfmodel_operator.status import status
 
@@ -137,6 +138,10 @@ def broken(number=7, verdict="Rejected", message="saved_model.pb can't be parsed
             Reason.ROLLING_OUT, "pod a is of the old template, and pod b of the new one is not ready yet", RECONCILING, id="template on its way",
         ),
         pytest.param(
+            seen(pod("a", version(1), current=False), waiting(FULL), replicas=1),
+            Reason.ROLLING_OUT, "pod half-1 of the new one is not ready yet: 0/1 nodes are available", RECONCILING, id="no room for the new template",
+        ),
+        pytest.param(
             seen(pod("a", version(1), current=False), deployment={"updated": 1}),
             Reason.ROLLING_OUT, "pod a is of the old template", RECONCILING, id="the Deployment knows more than the pods tell",
         ),
@@ -217,6 +222,15 @@ def test_a_bad_new_version_leaves_the_model_available():
 def test_available_is_about_what_clients_get(found, expected, reason):
     available = status.findings(found)[Type.AVAILABLE]
     assert (available.status, available.reason) == (expected, reason)
+
+
+def test_why_nothing_answers_while_a_version_bakes_is_the_pods_to_tell():
+    baking = facts.Rollout(Finding("False", Reason.ROLLING_OUT, "version 2 promoted, version 1 still loaded"))
+    crashed = dataclasses.replace(pod("a", version(1, ""), version(2, ""), ready=False), phase="container model-server is starting again")
+    available = status.findings(seen(crashed, rollout=baking))[Type.AVAILABLE]
+    assert available.message == (
+        "no pod answers: pod a is not ready: container model-server is starting again; version 2 promoted, version 1 still loaded"
+    )
 
 
 @pytest.mark.parametrize("pods", [(), (pod("a", version(1)),)], ids=["nobody reports", "one of two reports"])

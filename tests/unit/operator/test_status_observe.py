@@ -55,6 +55,11 @@ def ended(code=139, reason="Error", message="", seconds=5):
     return {"terminated": {**terminated, **({"message": message} if message else {})}}
 
 
+LOADED = "2026-11-30 19:12:49.758215: I harness.cc:105] Successfully loaded servable version {name: half version: 1}\n"
+CHECK_FAILED = "F0000 00:00:1796065971.860894    2154 control_flow_ops.cc:737] Abort_op intentional failure\n"
+FRAME = "    @     0x7f014e12de95  tensorflow::AbortOp::Compute()\n"
+
+
 @pytest.mark.parametrize(
     ("pod", "reason", "says"),
     [
@@ -90,6 +95,14 @@ def ended(code=139, reason="Error", message="", seconds=5):
             Reason.CRASH_LOOP_BACK_OFF,
             "model-server has been restarted 2 times; it ended last with exit code 139 (Error): F: no such flag; `kubectl logs --previous`",
             id="crashing",
+        ),
+        pytest.param(
+            a_pod(containerStatuses=[waiting("CrashLoopBackOff", restartCount=2, lastState=ended(message=f"{LOADED}{CHECK_FAILED}{9 * FRAME}"))]),
+            Reason.CRASH_LOOP_BACK_OFF, f"(Error): {' '.join(f'{CHECK_FAILED}{FRAME}'.split())}", id="crashing with a stack trace",
+        ),
+        pytest.param(
+            a_pod(containerStatuses=[waiting("CrashLoopBackOff", restartCount=2, lastState=ended(message=f"{9 * LOADED}bad_alloc\n"))]),
+            Reason.CRASH_LOOP_BACK_OFF, "{name: half version: 1} bad_alloc; `kubectl logs", id="crashing after much else",
         ),
         pytest.param(
             a_pod(containerStatuses=[container(state={"running": {}}, restartCount=3, lastState=ended())]),
@@ -130,6 +143,7 @@ def test_a_pod_with_which_nothing_is_wrong(pod):
         ({}, "about to be started"),
         ({"containerStatuses": [waiting("ContainerCreating")]}, "model-server is in ContainerCreating"),
         ({"initContainerStatuses": [container("agent", ready=True, started=True)], "containerStatuses": [container()]}, "model-server is starting"),
+        ({"containerStatuses": [container(lastState=ended(134))]}, "model-server is starting again, after exit code 134 (Error)"),
         ({"containerStatuses": [container(ready=True)], "conditions": [{"type": "ContainersReady", "status": "True"}]}, "its node may be lost"),
     ],
 )

@@ -81,4 +81,8 @@ def _unwanted(s: Situation, motion: Motion) -> str:
         return rest.not_wanted(s, motion.version)
     if s.immutable and not gates.approved(s, motion.version):
         return "its approval was withdrawn"
+    server = s.facts.server
+    if s.immutable and server is not None and server.problem and not server.as_desired:
+        # Spec's template waits for the version, and the version for pods that may never start: they are what has been mended.
+        return f"its pods can't start: {server.problem}; spec asks for other pods now, and they come first"
     return ""

@@ -26,11 +26,14 @@ def of(found: Facts, model: str, version: int | None) -> dict[str, Any]:
         "against": results[0].against,
         "pods": len(results),
         "records": sum(result.records for result in results),
-        "candidateMedianMillis": _millis(max(result.candidate.median_seconds for result in results)),
-        "candidateP99Millis": _millis(max(result.candidate.p99_seconds for result in results)),
-        "promotedMedianMillis": _millis(max(result.promoted.median_seconds for result in results)),
-        "promotedP99Millis": _millis(max(result.promoted.p99_seconds for result in results)),
     }
+    if told["records"]:  # else nothing has been timed
+        told |= {
+            "candidateMedianMillis": _millis(max(result.candidate.median_seconds for result in results)),
+            "candidateP99Millis": _millis(max(result.candidate.p99_seconds for result in results)),
+            "promotedMedianMillis": _millis(max(result.promoted.median_seconds for result in results)),
+            "promotedP99Millis": _millis(max(result.promoted.p99_seconds for result in results)),
+        }
     if outputs := [output for result in results for output in result.outputs]:
         told["outputs"] = _outputs(outputs)
     if message := next((result.message for result in results if result.message), ""):

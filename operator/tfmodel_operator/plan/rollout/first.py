@@ -38,8 +38,7 @@ def unknown(s: Situation) -> Step | None:
     if s.known:
         return None
     published = s.facts.published
-    silent = f"pod {s.fleet.silent[0].name} says nothing" if s.fleet.silent else "no pod is ready"
-    said = s.fleet.lacking(s.fleet.model, s.published.versions) if published else silent
+    said = s.fleet.lacking(s.fleet.model, s.published.versions) if published else s.fleet.moving()
     there = f"; {words.names(s.published.versions)} published" if published else ""
     reason = f"waiting for the pods to say what they serve: {said}{there}"
     stays = published.config if published else None

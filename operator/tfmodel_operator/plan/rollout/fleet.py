@@ -97,6 +97,15 @@ class Fleet:
         """Tell whether every ready pod has nothing left to do for the published config, or for what it has if there is none."""
         return all(self.follows(pod) and pod.report is not None and pod.report.settled for pod in self.ready)
 
+    def moving(self) -> str:
+        """Return which ready pod has something left to do for the config it has, and what; ``""``: none."""
+        for pod in self.ready:
+            if pod.report is None:
+                return f"pod {pod.name} says nothing"
+            if not self.follows(pod) or not pod.report.settled:
+                return f"pod {pod.name}: {pod.report.config_message or pod.report.step}"
+        return "" if self.ready else "no pod is ready"
+
     def lacking(self, name: str, versions: Iterable[int]) -> str:
         """Return why not every ready pod has ``versions`` of ``name`` AVAILABLE under the published config; ``""``: all have.
 

@@ -51,10 +51,15 @@ def grow(s: Situation) -> Step | None:
         return _alone_again(s, s.motion)
     if said := failures.waiting(s, s.motion.version):
         phase = Phase.REPLACING if s.immutable else Phase.GROWING
-        if s.facts.server is not None and s.facts.server.unschedulable:
-            phase, said = Phase.WAITING_FOR_ACCELERATOR, s.facts.server.problem
+        if s.immutable and s.facts.server is not None and s.facts.server.unschedulable:
+            phase, said = _no_room(s), s.facts.server.problem
         return _stay(s, s.motion, phase, f"{words.counted(s, s.fleet.model, s.motion.version)}: {said}")
     return _promote(s, s.motion)
+
+
+def _no_room(s: Situation) -> Phase:
+    """Return what new pods wait for that find no node: what they ask for says it."""
+    return Phase.WAITING_FOR_ACCELERATOR if s.desired.memory.accelerator else Phase.WAITING
 
 
 def _gate(s: Situation, motion: Motion) -> Step | None:

@@ -43,9 +43,13 @@ def plan_rollout(desired: Desired, facts: Facts, now: float) -> Step:
 
 
 def _compared(s: Situation, step: Step) -> Mapping[str, Any]:
-    """Return what is to be remembered of comparisons: once a trial ends its agents forget, and people want to read it then."""
+    """Return what is to be remembered of comparisons: once a trial ends its agents forget, and people want to read it then.
+
+    So it is where the candidate is held.
+    """
     trial = max(s.published.on_trial, default=0)
-    if trial and step.config is not None and trial not in step.config.on_trial:
+    compares = step.config is None or (trial in step.config.on_trial and step.config.compare_with)
+    if trial and not compares:
         found = comparison.of(s.facts, s.fleet.model, trial)
         if found:
             return {**found, **({"outputs": outputs[: record.MAX_OUTPUTS]} if (outputs := found.get("outputs")) else {})}

@@ -132,12 +132,13 @@ def situation(desired: Desired, facts: Facts, now: float) -> Situation:
     published = facts.published
     pods = fleet.Fleet(desired.model, published.hash if published else None, facts.pods)
     kept = quarantine.reviewed(_until(now, records.from_text(facts.record)), pods, desired.retry, desired.policy)
+    if desired.rollout.on_failure is not rollout_spec.OnFailure.HOLD:
+        kept = quarantine.released(kept)
     good, known = (kept.good, True) if _can_be_so(kept.good, published) else _recalled(published, pods, kept.candidate)
     promoted = good.versions if good else frozenset()
     served = published.config.versions if published else frozenset()
     resting = (kept.bake.previous.versions & served) - promoted if kept.bake else frozenset()
-    waits = facts.server is not None and (facts.server.unschedulable or not facts.server.replicas)
-    stopped = desired.rollout.paused or waits
+    stopped = desired.rollout.paused or (facts.server is not None and (not facts.server.replicas or _lacks_room(facts, pods)))
     motion = _motion(published, kept, promoted | resting, now, stopped=stopped) if known else None
     return Situation(
         desired=desired,
@@ -151,6 +152,12 @@ def situation(desired: Desired, facts: Facts, now: float) -> Situation:
         motion=motion,
         wanted=_wanted(desired, pods, kept, promoted | resting, motion),
     )
+
+
+def _lacks_room(facts: Facts, pods: fleet.Fleet) -> bool:
+    """Tell whether a version waits for pods that no node has room for: in place it is the ready ones that have to have it."""
+    is_immutable = facts.published is not None and facts.published.immutable
+    return facts.server is not None and facts.server.unschedulable and (is_immutable or not pods.ready)
 
 
 def _until(now: float, record: records.Record) -> records.Record:

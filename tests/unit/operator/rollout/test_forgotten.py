@@ -63,3 +63,10 @@ def test_a_version_that_was_never_promoted_has_no_way_back_and_is_left_to_the_ag
     found = forgotten(pod("a", {2: "failed", 1: ""}, ready=False), versions={2})
     assert plan(desired(Latest(1)), found).config.served == Latest(1)
     assert plan(desired(Specific((2,))), found).config.versions == {2}
+
+
+def test_what_is_waited_for_before_a_lost_config_is_made_anew_is_told():
+    moving = pod("a", {1: "AVAILABLE", 2: "LOADING"})
+    moving = dataclasses.replace(moving, report=dataclasses.replace(moving.report, settled=False, step="half: version 2 is LOADING"))
+    for found, says in [((moving, pod("b", {1: "AVAILABLE"})), "pod a: half: version 2 is LOADING"), ((silent(),), "pod b says nothing")]:
+        assert plan(desired(), facts.Facts(pods=found)).reason == f"waiting for the pods to say what they serve: {says}"

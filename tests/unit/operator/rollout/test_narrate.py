@@ -130,8 +130,22 @@ def test_what_was_compared_is_told_when_the_trial_is_over_until_another_version_
     assert "comparison" not in told(wish, seen(three, versions={1, 2, 3}, kept=moved_on))[1].says["rollout"]
 
 
+def test_what_was_compared_is_told_while_the_candidate_is_held_for_it():
+    result = state.Comparison(2, 1, 12, (state.OutputDifference("y", 1.0, 0.5),))
+    trial = seen(pod("a", READY, alone={2: "AVAILABLE"}, comparison=result), alone=2, compare_with=1, kept=kept(candidate=2))
+    wish = desired(Latest(1), comparison=Comparison(ComparisonPolicy.REQUIRE), on_failure=OnFailure.HOLD)
+    step = planner.plan_rollout(wish, trial, NOW)
+    assert step.config.on_trial == {2}
+    held = seen(pod("a", READY, alone={2: "AVAILABLE"}), alone=2, kept=step.record)
+    for _ in range(2):
+        step, rollout = told(wish, held)
+        assert (step.phase, rollout.says["rollout"]["comparison"]["records"]) == (Phase.HELD, 12)
+        held = seen(pod("a", READY, alone={2: "AVAILABLE"}), alone=2, kept=step.record)
+
+
 def test_why_nothing_could_be_compared_is_told():
     result = state.Comparison(2, 1, message="there are no\nwarmup records")
     found = seen(pod("a", READY, alone={2: "AVAILABLE"}, comparison=result), alone=2, compare_with=1, kept=kept(2))
     step = planner.plan_rollout(desired(approval=Approval.MANUAL), found, NOW)
-    assert comparison.status(step, found, MODEL)["message"] == "there are no warmup records"
+    said = {"version": 2, "against": 1, "pods": 1, "records": 0, "message": "there are no warmup records"}
+    assert comparison.status(step, found, MODEL) == said, "and no latency of nothing"

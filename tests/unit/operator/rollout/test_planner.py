@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from tests.unit.operator.rollout.makers import BOTH, MODEL, NOW, READY, desired, kept, plan, pod, seen, silent
-from tfmodel_operator.api.rollout_spec import Approval, Comparison, ComparisonPolicy
+from tfmodel_operator.api.rollout_spec import Approval, Comparison, ComparisonPolicy, Strategy
 from tfmodel_operator.plan.rollout import facts, record
-from tfmodel_operator.plan.rollout.step import Phase
+from tfmodel_operator.plan.rollout.step import Phase, Pods
 from tfmodel_serving import state
 
 REQUIRE = Comparison(ComparisonPolicy.REQUIRE, 0.01)
@@ -109,15 +109,51 @@ def test_silence_past_the_deadline_blames_nobody():
     assert step.record.quarantine[0].cause == "ProgressDeadlineExceeded"
 
 
-def test_the_clock_of_a_candidate_begins_anew_after_a_pause_or_a_pod_without_room():
-    for wish, server in [(desired(paused=True), None), (desired(), facts.Server(1, "image-1", "image-1", "no GPU", unschedulable=True))]:
-        given = {"server": server} if server else {}
-        found = seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=kept(candidate=2), **given)
+def replacing(server):
+    """Facts of a version that comes with new pods, of which there are none yet."""
+    found = seen(pod("a", READY, current=False), versions={2}, good={1}, kept=kept(candidate=2), server=server)
+    return dataclasses.replace(found, published=dataclasses.replace(found.published, immutable=True))
+
+
+def test_the_clock_of_a_candidate_begins_anew_after_a_pause_or_new_pods_without_room():
+    full = facts.Server(1, "image-1", "image-1", "no room", unschedulable=True)
+    growing = seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=kept(candidate=2))
+    for wish, found, phases in [
+        (desired(paused=True), growing, (Phase.PAUSED, Phase.GROWING)),
+        (desired(), replacing(full), (Phase.WAITING, Phase.REPLACING)),
+    ]:
         stopped = plan(wish, found, NOW + 10_000)
-        assert stopped.phase in {Phase.PAUSED, Phase.WAITING_FOR_ACCELERATOR}
+        assert (stopped.phase, stopped.deadline) == (phases[0], None)
         found = dataclasses.replace(found, record=record.to_text(stopped.record), server=facts.Server(1, "image-1", "image-1"))
-        assert plan(desired(), found, NOW + 20_000).phase is Phase.GROWING
-        assert plan(desired(), found, NOW + 20_000).deadline == NOW + 20_600
+        going_on = plan(desired(), found, NOW + 20_000)
+        assert (going_on.phase, going_on.deadline) == (phases[1], NOW + 20_600)
+
+
+def test_in_place_a_pod_that_finds_no_node_is_not_waited_for():
+    full = facts.Server(2, "image-1", "image-1", "no room", unschedulable=True)
+    found = seen(pod("a", {1: "AVAILABLE", 2: "LOADING"}), versions={1, 2}, kept=kept(candidate=2), server=full)
+    step = plan(desired(), found)
+    assert (step.phase, step.deadline) == (Phase.GROWING, NOW + 600)
+    assert "version 2 is LOADING" in step.reason
+    assert plan(desired(), found, NOW + 601).phase is Phase.ROLLING_BACK
+    nobody = dataclasses.replace(found, pods=(dataclasses.replace(found.pods[0], ready=False),))
+    assert plan(desired(), nobody, NOW + 601).phase is Phase.GROWING
+
+
+def test_pods_wait_for_an_accelerator_only_if_they_ask_for_one():
+    found = replacing(facts.Server(1, "image-1", "image-1", "1 node(s) didn't match Pod's node affinity/selector", unschedulable=True))
+    for memory, phase in [(facts.Memory(), Phase.WAITING), (facts.Memory(accelerator="nvidia.com/gpu"), Phase.WAITING_FOR_ACCELERATOR)]:
+        step = plan(desired(memory=memory), found)
+        assert (step.phase, step.deadline) == (phase, None)
+        assert "didn't match" in step.reason
+
+
+@pytest.mark.parametrize(("problem", "phase"), [("no room", Phase.ROLLING_BACK), ("", Phase.REPLACING)])
+def test_new_pods_that_can_not_start_make_way_for_those_that_spec_asks_for_since(problem, phase):
+    server = facts.Server(1, "image-1", "image-2", problem, unschedulable=bool(problem))
+    step = plan(desired(strategy=Strategy.ROLLING_UPDATE), replacing(server))
+    assert (step.phase, step.record.quarantine) == (phase, ())
+    assert (step.config.versions, step.template.pods) == (({1}, Pods.DESIRED) if problem else ({2}, Pods.LIVE))
 
 
 def test_a_clock_that_is_ahead_costs_the_time_only():

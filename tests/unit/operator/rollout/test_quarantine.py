@@ -65,6 +65,14 @@ def test_a_version_that_fails_is_taken_out_or_held_alone(on_failure, alone):
     assert step.config.watched == (() if alone else (2,))
 
 
+def test_what_is_held_is_let_go_when_the_user_no_longer_asks_for_that():
+    entry = dataclasses.replace(FAILED, held=True)
+    found = seen(pod("a", READY, alone={2: "AVAILABLE"}), alone=2, kept=kept(quarantine=(entry,)))
+    assert plan(desired(on_failure=OnFailure.HOLD), found).config.on_trial == {2}
+    step = plan(desired(), found)
+    assert (step.config.on_trial, step.record.quarantine) == (set(), (FAILED,))
+
+
 def test_nothing_is_held_where_a_server_crashes():
     entry = dataclasses.replace(FAILED, held=True)
     found = seen(pod("a", READY, crash="Error", crashed_at=NOW), alone=2, kept=kept(quarantine=(entry,)))

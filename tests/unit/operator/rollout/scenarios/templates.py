@@ -164,9 +164,23 @@ def auto_recreate(p: Play) -> None:
     p.settle()
 
 
+def unschedulable_and_mended(p: Play) -> None:
+    """strategy: RollingUpdate, and no node has room for the new pod until spec asks for other pods: those come first."""
+    p.cluster.slots = 2
+    p.rollout("strategy: RollingUpdate", strategy=Strategy.ROLLING_UPDATE)
+    serving_one(p)
+    p.put(2)
+    p.settle(20.0)
+    p.happens("image: image-2", lambda: setattr(p.cluster, "spec_template", "image-2"))
+    p.run(3.0)
+    p.happens("the pods of that one fit", lambda: setattr(p.cluster, "slots", 4))
+    p.settle()
+
+
 def unschedulable(p: Play) -> None:
     """strategy: RollingUpdate, and no GPU is free for the new pod: the deadline doesn't count, and the old pods serve."""
     p.cluster.slots = 2
+    p.edit("accelerator: nvidia.com/gpu", memory=facts.Memory(accelerator="nvidia.com/gpu"))
     p.rollout("strategy: RollingUpdate", strategy=Strategy.ROLLING_UPDATE, progress_deadline_seconds=10)
     serving_one(p)
     p.put(2)
