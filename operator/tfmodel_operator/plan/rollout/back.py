@@ -6,7 +6,7 @@ import dataclasses
 
 from tfmodel_operator.api.rollout_spec import OnFailure
 from tfmodel_operator.plan.rollout import draft, failures, gates, quarantine, rest, words
-from tfmodel_operator.plan.rollout.record import Bake, Record
+from tfmodel_operator.plan.rollout.record import Bake, Good, Record
 from tfmodel_operator.plan.rollout.situation import Motion, Situation
 from tfmodel_operator.plan.rollout.step import Phase, Step
 
@@ -19,6 +19,8 @@ def leave(s: Situation) -> Step | None:
     failure = None if unwanted else failures.of_motion(s)
     if not unwanted and failure is None:
         return None
+    if unwanted and (waits := _kept_for_now(s, s.motion, unwanted)):
+        return waits
     record = s.record
     if failure is not None and (failure.certain or not s.motion.candidate.with_template):
         record = _quarantined(s, record, s.motion.version, failure)
@@ -40,6 +42,25 @@ def take_back(s: Situation) -> Step | None:
     for version in sorted(bad):
         record = _quarantined(s, record, version, failure)
     return _to_previous(s, bake, record, reason)
+
+
+def _kept_for_now(s: Situation, motion: Motion, unwanted: str) -> Step | None:
+    """What is no longer wanted stays while some ready pod has it and lacks what is promoted; if that can't be had, for good.
+
+    So it is where the files of what is promoted went, or its server was restarted, while this was on its way in.
+    """
+    said = s.fleet.without(s.promoted)
+    if s.immutable or motion.alone or not said or not s.fleet.has(s.fleet.model, motion.version):
+        return None
+    if not all(map(s.fleet.is_nowhere, s.promoted)):
+        made = draft.config(s, s.loaded | {motion.version})
+        reason = f"version {motion.version} is to be taken out: {unwanted}; first, {said}"
+        return draft.step(s, made, draft.keep(s, made, motion.candidate), Phase.ROLLING_BACK, reason)
+    served = frozenset({motion.version})
+    left = dataclasses.replace(s, good=Good(served, {}, immutable=False), motion=None, resting=frozenset())
+    made, kept = draft.config(left, served), dataclasses.replace(s.record, bake=None)
+    reason = f"publish {made}: {words.names(s.promoted)} can't be had any more, and version {motion.version} serves"
+    return draft.step(left, made, draft.keep(dataclasses.replace(left, record=kept), made), Phase.SETTLING, reason)
 
 
 def _without(s: Situation, motion: Motion, record: Record, reason: str) -> Step:

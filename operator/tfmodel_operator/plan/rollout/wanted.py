@@ -55,9 +55,10 @@ def lost(version: int, fleet: Fleet) -> bool:
     """Tell whether a promoted version can't be had any more, and some pod needs it.
 
     A version that vanishes from the volume is kept while it serves. Only when all pods agree that it is gone or broken, and
-    one of them hasn't got it, is it no longer what can be served.
+    one of them hasn't got it, is it no longer what can be served. A pod that joins and hasn't spoken of it isn't asked: else it
+    would be lost and not lost by turns, for as long as the pods of its successor come and go.
     """
-    found = [fleet.finding(pod, version) for pod in fleet.reporting]
+    found = [one for pod in fleet.reporting if (one := fleet.finding(pod, version)) is not None or pod.ready]
     if not found or fleet.silent or fleet.unreadable():
         return False
     gone = all(one is not None and one.verdict in {"Missing", "Rejected"} for one in found)
