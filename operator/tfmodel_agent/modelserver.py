@@ -108,16 +108,32 @@ class ModelServer:
                     raise ModelServerUnreachable(message, code, was_delivered=stood) from error
 
     async def look(self, names: Iterable[str]) -> memory.Seen:
-        """Ask for the status of every version of the models called ``names``."""
+        """Ask for the status of every version of the models called ``names``.
+
+        A connection that breaks on the way is made anew once: the server ends each when it has become old, and a call that is
+        sent in that moment is lost. That must not look like a server that is away.
+        """
+        wanted, stood = tuple(names), self.connected
+        try:
+            try:
+                return await self._ask(wanted, stood)
+            except ModelServerUnreachable as error:
+                if not error.has_broken:
+                    raise
+                return await self._ask(wanted)
+        except ModelServerUnreachable as error:
+            message = f"the model server at {self.address} does not answer: {error}"
+            return memory.Seen(message=message, is_busy=error.is_busy and self.connected)
+
+    async def _ask(self, names: Iterable[str], stood: bool = False) -> memory.Seen:
         # All at once, and one after the other awaited: a task for each would cost as much again as the call.
         calls = {name: self._status(_status_request(name), timeout=STATUS_SECONDS) for name in names}
         try:
-            answers = {name: await _answer(call) for name, call in calls.items()}
-        except ModelServerUnreachable as error:
+            answers = {name: await _answer(call, stood) for name, call in calls.items()}
+        except ModelServerUnreachable:
             for call in calls.values():
                 call.cancel()
-            message = f"the model server at {self.address} does not answer: {error}"
-            return memory.Seen(message=message, is_busy=error.is_busy and self.connected)
+            raise
         return memory.Seen({name: versions for name, versions in answers.items() if versions is not None})
 
 
@@ -125,8 +141,11 @@ def _status_request(name: str) -> pb.GetModelStatusRequest:
     return pb.GetModelStatusRequest(model_spec=pb.ModelSpec(name=name))
 
 
-async def _answer(call: Awaitable[pb.GetModelStatusResponse]) -> memory.Versions | None:
+async def _answer(call: Awaitable[pb.GetModelStatusResponse], stood: bool) -> memory.Versions | None:
     """Return the versions that the answer to a call names, or None if the server does not know the model.
+
+    Args:
+        stood: The connection did when the call was made.
 
     Raises:
         ModelServerUnreachable: There is no answer.
@@ -136,7 +155,7 @@ async def _answer(call: Awaitable[pb.GetModelStatusResponse]) -> memory.Versions
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return None
-        raise ModelServerUnreachable(state.clean(error.details() or ""), error.code()) from error
+        raise ModelServerUnreachable(state.clean(error.details() or ""), error.code(), was_delivered=stood) from error
     return {found.version: _version(found) for found in response.model_version_status}
 
 

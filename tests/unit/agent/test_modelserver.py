@@ -68,3 +68,40 @@ def test_no_answer_says_nothing_of_models(code):
     unanswered = reload(code, "no thread")
     assert isinstance(unanswered, modelserver.ModelServerUnreachable)
     assert unanswered.is_busy == (code is grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+@pytest.mark.parametrize(
+    ("answers", "reachable", "asked"),
+    [
+        (["UNAVAILABLE", "OK"], True, 3),
+        (["UNAVAILABLE", "UNAVAILABLE"], False, 3),
+        (["RESOURCE_EXHAUSTED"], False, 2),
+    ],
+    ids=["over a connection that ends", "of a server that goes away", "of one that is busy"],
+)
+def test_a_look_is_taken_again_once_if_its_connection_breaks(answers, reachable, asked):
+    left = ["OK", *answers]  # the first has the connection stand
+    calls = []
+
+    async def answer(_, context):
+        calls.append(left.pop(0))
+        if calls[-1] != "OK":
+            await context.abort(grpc.StatusCode[calls[-1]], "GOAWAY received; Error code: 0; Debug Text: max_age")
+        return b""
+
+    async def scene():
+        server = grpc.aio.server()
+        handlers = {"GetModelStatus": grpc.unary_unary_rpc_method_handler(answer)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", handlers),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        client = modelserver.ModelServer(f"127.0.0.1:{port}")
+        try:
+            assert (await client.look(["half"])).models == {"half": {}}
+            return await client.look(["half"])
+        finally:
+            await client.close()
+            await server.stop(None)
+
+    assert asyncio.run(scene()).reachable == reachable
+    assert len(calls) == asked
