@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
 
 from tests.unit.operator.makers import body, joined_body, joined_model, model_server, server_body
 from tests.unit.operator.test_reconcile import Cluster, world
-from tests.unit.operator.wire import run
-from tfmodel_operator import reconcile
+from tests.unit.operator.wire import run, status
+from tfmodel_operator import reconcile, server_objects
 from tfmodel_operator.api import facts, labels
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.plan import service
@@ -80,5 +81,34 @@ def test_a_move_between_own_and_shared_servers_waits_as_well(wish):
             there.store.upsert("Pod", own | {"status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}})
             await reconcile.reconcile(KEY, there)
         assert cluster.written == []
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("message", "answer", "absent"),
+    [
+        ('0/1 nodes are available: persistentvolumeclaim "models" not found', None, {"models"}),
+        ('0/1 nodes are available: persistentvolumeclaim "models" is being deleted', {"deletionTimestamp": "now"}, set()),
+        ("0/1 nodes are available: 1 Insufficient cpu", None, set()),
+    ],
+    ids=["it is gone", "a pod that runs still has it", "it isn't for a claim"],
+)
+def test_a_mounted_claim_is_asked_for_when_a_pod_cannot_start_without_it(message, answer, absent):
+    template = {"spec": {"volumes": [{"name": "source", "persistentVolumeClaim": {"claimName": "models"}}]}}
+    made = child("Deployment", "pool", labels={labels.SERVER: "shared.pool"}, generation=1) | {"spec": {"template": template}}
+    owner = {"kind": "ReplicaSet", "name": "pool-123", "controller": True}
+    marks = {labels.SERVER: "shared.pool", "pod-template-hash": "123"}
+    waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+
+    async def api(request):
+        return status(404) if answer is None else web.json_response({"kind": "PersistentVolumeClaim", "metadata": answer})
+
+    async def test():
+        async with world(api) as there:
+            there.store.upsert("Deployment", made)
+            there.store.upsert("Pod", child("Pod", "pool-1", labels=marks, ownerReferences=[owner]) | {"status": {"conditions": [waiting]}})
+            found = await server_objects._absent(model_server("pool"), {"a": joined_model("a")}, ("ml", "shared.pool"), there)
+        assert found == absent
 
     run(test)
