@@ -107,6 +107,10 @@ async def touch(pod: Body, config_hash: str, marks: Mapping[str, str], world: Wo
     given = {"labels": dict(marks)} if marks else {}
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {**identity, **annotations, **given}}
     try:
-        world.store.upsert(kinds.POD.name, await world.client.apply(manifest), ours=True)
+        found = await world.client.apply(manifest)
+        if others := {key for key in found["metadata"].get("labels", {}) if key.startswith(labels.MODEL_PREFIX)} - marks.keys():
+            # Somebody has set these by hand, and apply leaves them; a Service would send clients here all the same.
+            found = await world.client.merge(manifest, {"metadata": {"uid": metadata["uid"], "labels": dict.fromkeys(others)}})
+        world.store.upsert(kinds.POD.name, found, ours=True)
     except (errors.Conflict, errors.NotFound, errors.Rejected) as error:
         log.info("Can't mark a pod: its config will come by itself, later", extra={"pod": metadata["name"], "error": str(error)})

@@ -90,6 +90,8 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired | None:
     memory, children, said = world.memory(key), world.store.children(key), _said(key, world)
     if memory.desired is None and children.deployment is not None and world.agents.pending(key):
         return None
+    if reconcile_joined.is_moving(key, world) and reconcile_joined.is_home_unheard(key, world):
+        return None
     before = memory.desired if memory.holds(world.store.edition(key), time.monotonic()) else None
     if reconcile_joined.is_moving(key, world):
         before = None

@@ -34,7 +34,7 @@ async def reconcile(model: spec.TFModel, body: Body, key: Key, world: World) -> 
     is_placed_anew = model.server_selector is not None and server != pointing.chosen(body)
     if problem is None and not is_placed_anew and not _is_judged(model, shared):
         return pace.MOVING_SECONDS  # the pass over the server brings us back
-    if world.agents.pending(target):
+    if world.agents.pending(target) or is_home_unheard(key, world):
         return pace.MOVING_SECONDS  # the first word of each agent does
     again = None
     if shared is not None and not is_placed_anew:
@@ -110,7 +110,9 @@ def service_home(model: spec.TFModel, target: str, world: World, now: datetime.d
     live = live_service(key, world)
     there = pods_on(model, target, world)
     everywhere = observed.answers(there, model.model_name)[1] and _are_selected(there, model, target, world)
-    somewhere, _ = observed.answers(pods_on(model, moves.points_to(live), world), model.model_name)
+    somewhere = any(
+        pod.ready and (pod.agent is None or observed.answers([pod], model.model_name)[0]) for pod in _selected(model, live, world)
+    )
     answering = world.memory(key).answering_seconds(target, everywhere, time.monotonic())
     return moves.home(target, live, answering_seconds=answering, home_answers=somewhere, now=now)
 
@@ -125,6 +127,19 @@ def _are_selected(pods: tuple[facts.PodFacts, ...], model: spec.TFModel, server:
         if labels.of_model(model.name) in pod["metadata"].get("labels", {})
     }
     return all(pod.name in marked for pod in pods if pod.ready)
+
+
+def is_home_unheard(key: Key, world: World) -> bool:
+    """Tell whether it is not known yet what the pods serve that the Service of a model selects, as after a start of ours."""
+    home = moves.points_to(live_service(key, world))
+    if home == key[1]:
+        _follow_own(key, world)
+        return world.agents.pending(key)
+    there = key[0], home
+    owner = world.store.owner(there)
+    if owner is None or "deletionTimestamp" in owner["metadata"] or there in world.invalid:
+        return False  # no pass over it will tell
+    return there not in world.shared
 
 
 def is_moving(key: Key, world: World) -> bool:
@@ -166,17 +181,34 @@ def pods_on(model: spec.TFModel, server: str, world: World) -> tuple[facts.PodFa
     if server != model.name:
         return ()
     key = (model.namespace, model.name)
-    children = world.store.children(key)
-    own = [pod for pod in children.pods if workload.belongs_to(pod, model.name) and not workload.terminating(pod)]
+    own = _follow_own(key, world)
+    return observe.pod_facts(world.store.children(key).deployment, own, world.agents.report)
+
+
+def _follow_own(key: Key, world: World) -> list[Body]:
+    """Return a model's own pods that are not on their way out, whose agents are followed from now on."""
+    pods = world.store.children(key).pods
+    own = [pod for pod in pods if workload.belongs_to(pod, key[1]) and not workload.terminating(pod)]
     world.agents.follow(key, own)
-    return observe.pod_facts(children.deployment, own, world.agents.report)
+    return own
+
+
+def _selected(model: spec.TFModel, live: Body | None, world: World) -> tuple[facts.PodFacts, ...]:
+    """Return the pods that clients get to: of a server that is gone, or can't be acted on, those that are still marked."""
+    home = moves.points_to(live)
+    key = (model.namespace, home)
+    if not labels.is_shared(home) or key in world.shared:
+        return pods_on(model, home, world)
+    children, mark = world.store.children(key), labels.of_model(model.name)
+    pods = [pod for pod in children.pods if mark in pod["metadata"].get("labels", {}) and not workload.terminating(pod)]
+    return observe.pod_facts(children.deployment, pods, world.agents.report)
 
 
 def _facts(
     model: spec.TFModel, shared: Shared | None, target: Key, problem: Finding | None, world: World
 ) -> tuple[facts.Facts, tuple[facts.PodFacts, ...]]:
     """Return what is known of a model on the server it asks for, and the pods that clients get to."""
-    home = pods_on(model, moves.points_to(live_service((model.namespace, model.name), world)), world)
+    home = _selected(model, live_service((model.namespace, model.name), world), world)
     there = pods_on(model, target[1], world)
     if problem is None and shared is None:
         problem = Finding("False", Reason.MODEL_LOADING, f"TFModelServer {labels.object_name(target[1])} is about to take it in")

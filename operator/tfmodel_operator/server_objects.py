@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from tfmodel_operator import applying, publish
 from tfmodel_operator.api import facts, kinds, labels, spec
+from tfmodel_operator.api.conditions import Reason
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import errors, existence
 from tfmodel_operator.cluster.store import Body
@@ -36,7 +37,8 @@ async def bring_about(
     if memory.shared is None and children.deployment is not None and world.agents.pending(key):
         return None
     sizes = observed.sizes(pod_facts(key, world)) if server.memory_budget_bytes is not None else {}
-    known = memory.shared if memory.holds(world.store.edition(key), time.monotonic()) else None
+    is_in_force = memory.holds(world.store.edition(key), time.monotonic()) and not _waits_for_claim(key, world)
+    known = memory.shared if is_in_force else None
     if known is not None and known.holds(asking, sizes, children.pods) and (found := _unmoved(known, key, world)):
         memory.shared = found
         return found
@@ -86,7 +88,7 @@ async def _carry_out(
     joined = join.join(server, asking, join.incumbents(live), sizes, keeping)
     before = _published(joined.members, key, world)
     steps = _steps(server, joined.members, said_of(before, joined.members, key, world), key, world)
-    absent, pods = await _absent(server, joined.members, children.deployment, world), children.pods
+    absent, pods = await _absent(server, joined.members, key, world), children.pods
     plan = plans.make_plan(
         server,
         joined.members,
@@ -150,19 +152,28 @@ def published(key: Key, world: World) -> Body | None:
     return world.store.children(key).objects.get((kinds.CONFIG_MAP.name, f"{labels.object_name(key[1])}-models"))
 
 
-async def _absent(
-    server: spec.ModelServer, members: Mapping[str, spec.TFModel], deployment: Body | None, world: World
-) -> set[str]:
-    """Return the claims that are wanted, not mounted yet, and don't exist: pods with them could not start, for nobody's good."""
-    absent = set()
-    for claim in sorted(plans.wanted_claims(server, members.values()) - plans.mounted_claims(deployment)):
+async def _absent(server: spec.ModelServer, members: Mapping[str, spec.TFModel], key: Key, world: World) -> set[str]:
+    """Return the claims that don't exist, of those that are to be mounted: pods with them could not start, for nobody's good.
+
+    One that is mounted has been deleted since, which shows when a pod can't start any more: then it must not take all models
+    along. While pods that have it are still running, it is only about to be deleted, and is left to them.
+    """
+    absent, mounted = set(), plans.mounted_claims(world.store.children(key).deployment)
+    asked = plans.wanted_claims(server, members.values()) - mounted
+    for claim in sorted(asked | mounted if _waits_for_claim(key, world) else asked):
         try:
             found = await world.client.get(kinds.CLAIM, server.namespace, claim)
         except errors.NotFound:
             absent.add(claim)
         else:
-            absent |= {claim} if "deletionTimestamp" in found["metadata"] else set()
+            absent |= {claim} - mounted if "deletionTimestamp" in found["metadata"] else set()
     return absent
+
+
+def _waits_for_claim(key: Key, world: World) -> bool:
+    """Tell whether a pod of a shared server can't start for want of a claim."""
+    found = (pod.problem for pod in pod_facts(key, world))
+    return any(problem is not None and problem.reason is Reason.SOURCE_UNAVAILABLE for problem in found)
 
 
 def pod_facts(key: Key, world: World) -> tuple[facts.PodFacts, ...]:

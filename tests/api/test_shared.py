@@ -182,6 +182,17 @@ def test_a_model_that_does_not_load_harms_nobody(shared, pods):
     shared.cluster.wait_for("the label to go", shared.answering, SECONDS, done=lambda seen: list(seen.values()) == [{"good"}])
 
 
+def test_a_mark_that_somebody_has_set_sends_no_clients_to_the_pod(shared, pods):
+    pods.break_models("broken")
+    shared.server()
+    for name in ("enko", "broken"):
+        shared.model(name)
+    shared.ready("enko")
+    (name,) = shared.pods()
+    shared.cluster.kubectl("-n", shared.namespace, "label", "pod", name, f"{MODEL}broken=available", f"{MODEL}nobody=available")
+    shared.cluster.wait_for("the marks to go", shared.answering, SECONDS, done=lambda seen: seen == {name: {"enko"}})
+
+
 def test_a_move_loads_first_then_switches_then_leaves(shared, pods):
     for name in ("old", "new"):
         shared.server(name)

@@ -19,6 +19,7 @@ Manifest = Mapping[str, Any]
 APPLIED = f"{labels.GROUP}/applied-hash"
 """Annotation: of the manifest last applied. Without it a field that left the manifest while we were down would stay."""
 PARTS = ("metadata", "spec", "data")
+_WRITTEN = frozenset(kind.name for kind in kinds.WRITTEN)
 NEVER = "1"
 """A resource version that no object has, because etcd begins with it: apply makes one, and conflicts with one that exists."""
 UNPROCESSABLE = 422
@@ -170,10 +171,7 @@ class Applier:
             raise errors.Leftover(
                 f"{kind.name} {metadata['name']} belongs to a deleted TFModel of this name and is about to go with it"
             )
-        raise errors.ForeignObject(
-            f"{kind.name} {metadata['name']} exists already and was not made by this operator: "
-            "delete it, or give the TFModel another name"
-        )
+        raise errors.ForeignObject(_taken(live, desired))
 
     async def _take_back(self, desired: Manifest) -> NoReturn:
         """Label a child anew by which we know it: it may be another than the plan, made in ignorance of it, takes it for."""
@@ -224,6 +222,15 @@ def _is_dying(live: Body, desired: Manifest) -> bool:
 def _was_left_behind(live: Body, desired: Manifest) -> bool:
     marks = live["metadata"].get("labels", {})
     return not _controllers(live) and all(marks.get(key) == value for key, value in desired["metadata"]["labels"].items())
+
+
+def _taken(live: Body | None, desired: Manifest) -> str:
+    """Say whose the name is that ``desired`` needs: nobody is to be told to delete what serves."""
+    what, owner = " ".join(_name(desired)), _owner(desired)[0]
+    ours = [controller for controller in _controllers(live) if controller[0] in _WRITTEN] if live is not None else []
+    if ours:
+        return f"{what} belongs to {' '.join(ours[0][:2])}: give the {owner} another name"
+    return f"{what} exists already and was not made by this operator: delete it, or give the {owner} another name"
 
 
 def _same(live: Body, seen: Body | None) -> bool:

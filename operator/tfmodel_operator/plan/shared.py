@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from tfmodel_operator.api import facts, labels, rollout_spec, server_spec, spec
@@ -133,8 +133,9 @@ def make_plan(
     files = configmap.data(shares.values(), agent_config.Readiness.PER_MODEL)
     records = {model.model_name: steps[name].step.record for name, model in members.items()}
     made = configmap.configmap(server, files, records, {labels.MEMBERS: join.record(members)})
-    needed = wanted_claims(server, (*members.values(), *placed.values())) - set(absent)
-    host = _with_claims(server, needed, used, live.deployment)
+    gone = frozenset(absent)
+    needed = wanted_claims(server, (*members.values(), *placed.values())) - gone
+    host = _with_claims(server, needed, gone, used, live.deployment)
     with_platform, template = deployment.template(host, used, live.deployment)
     mark = platform.mark_of(template) or ""
     choice = update_strategy.choose(host.server, live.deployment, live.pods, mark, now)
@@ -193,12 +194,15 @@ def _claims(pod_spec: Mapping[str, Any]) -> set[str]:
     return {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
 
 
-def _with_claims(server: spec.ModelServer, needed: set[str], used: platform.Platform, live: Manifest | None) -> spec.ModelServer:
+def _with_claims(
+    server: spec.ModelServer, needed: set[str], gone: Set[str], used: platform.Platform, live: Manifest | None
+) -> spec.ModelServer:
     """Return ``server`` with the claims to mount.
 
     A claim that nobody needs any more stays until the template changes for another reason: a model that leaves restarts no pod.
+    One that is gone is such a reason.
     """
-    mounted = mounted_claims(live)
+    mounted = mounted_claims(live) - gone
     if live is not None and needed < mounted:
         as_it_is = dataclasses.replace(server, claims=tuple(sorted(mounted)))
         _, template = deployment.template(as_it_is, used, live)

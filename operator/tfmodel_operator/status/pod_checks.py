@@ -135,7 +135,10 @@ def claim_mounted(seen: Facts) -> Finding | None:
 
 def any_pod(seen: ServerFacts) -> Finding | None:
     """The shared server has pods."""
-    return None if seen.pods else _failing(Reason.WAITING_FOR_PODS, "the server has no pods")
+    if seen.pods:
+        return None
+    scaled = ": it is scaled to zero" if seen.deployment.observed and not seen.deployment.wanted else ""
+    return _failing(Reason.WAITING_FOR_PODS, f"the server has no pods{scaled}")
 
 
 def any_pod_ready(seen: ServerFacts) -> Finding | None:

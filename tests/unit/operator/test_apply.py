@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -69,6 +70,23 @@ def test_one_that_is_there_is_not_overwritten(controller, error):
     with pytest.raises(error):
         applied(cluster)
     assert cluster.asked[:2] == ["PATCH", "GET"]
+
+
+def test_who_has_a_needed_name_of_us_is_named_and_not_to_be_deleted():
+    theirs = service.service(joined_model("a"), model_server().server, "shared.pool")
+    theirs["metadata"] |= {"uid": "2", "resourceVersion": "2"}
+    wanted = copy.deepcopy(theirs)
+    wanted["metadata"]["ownerReferences"][0] |= {"kind": "TFModelServer", "uid": "another"}
+
+    async def test():
+        async with api(Cluster()) as client:
+            store = Store()
+            store.upsert("Service", theirs)
+            await Applier(client, store, Strangers(client)).apply([wanted, {**wanted, "kind": "ConfigMap"}], KEY)
+
+    with pytest.raises(errors.ForeignObject) as raised:
+        run(test)
+    assert str(raised.value) == "Service a belongs to TFModel a: give the TFModelServer another name"
 
 
 def test_the_server_that_a_service_leaves_is_told():

@@ -81,6 +81,12 @@ def test_a_pod_without_the_claim_is_waited_for_with_words():
     assert "the other models go on serving" in condition(status)["message"]
 
 
+def test_models_of_a_server_that_is_scaled_to_zero_say_so():
+    seen = facts.Facts(model=MEMBERS["a"], config_hash="new", deployment=facts.DeploymentFacts(observed=True, wanted=0), pods=())
+    status = statuses.of_joined(seen, (), "pool", {}, ENDPOINTS, "2026-01-01T00:00:00Z")
+    assert condition(status)["message"] == "the server has no pods: it is scaled to zero"
+
+
 def test_one_that_cannot_join_says_why_and_clients_of_its_old_home_get_answers():
     problem = Finding("False", Reason.SERVER_FULL, "full")
     home = sliced(pod("old-1", model("a")))["a"]

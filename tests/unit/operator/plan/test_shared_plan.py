@@ -60,6 +60,14 @@ def test_a_claim_that_does_not_exist_is_not_mounted():
     assert '"b"' in plan.objects[0]["data"]["models.config"]
 
 
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_claim_that_was_deleted_leaves_the_template(needed):
+    """Else no pod could start any more, for any model."""
+    models = joined_model("a"), joined_model("b", claim="other")
+    both = planned(model_server(), *models)
+    assert claims(planned(model_server(), *models[: 1 + needed], live=Live(both.deployment), absent={"other"})) == {"models"}
+
+
 def test_readiness_is_each_models_own():
     plan = planned(model_server(), joined_model("a"))
     assert agent_config.readiness(plan.objects[0]["data"]["agent.json"]) is agent_config.Readiness.PER_MODEL
