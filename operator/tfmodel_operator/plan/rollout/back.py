@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tfmodel_operator.api.rollout_spec import OnFailure
-from tfmodel_operator.plan.rollout import draft, failures, gates, quarantine, rest, words
+from tfmodel_operator.plan.rollout import draft, failures, gates, quarantine, rest, wanted, words
 from tfmodel_operator.plan.rollout.record import Bake, Good, Record
 from tfmodel_operator.plan.rollout.situation import Motion, Situation
 from tfmodel_operator.plan.rollout.step import Phase, Step
@@ -45,22 +45,27 @@ def take_back(s: Situation) -> Step | None:
 
 
 def _kept_for_now(s: Situation, motion: Motion, unwanted: str) -> Step | None:
-    """What is no longer wanted stays while some ready pod has it and lacks what is promoted; if that can't be had, for good.
+    """What is no longer wanted stays while some ready pod has it and may lack what is promoted; if that is lost, for good.
 
     So it is where the files of what is promoted went, or its server was restarted, while this was on its way in.
     """
-    said = s.fleet.without(s.promoted)
-    if s.immutable or motion.alone or not said or not s.fleet.has(s.fleet.model, motion.version):
+    version = motion.version
+    if s.immutable or motion.alone or not s.fleet.has(s.fleet.model, version) or s.fleet.failed(s.fleet.model, version):
         return None
-    if not all(map(s.fleet.is_nowhere, s.promoted)):
-        made = draft.config(s, s.loaded | {motion.version})
-        reason = f"version {motion.version} is to be taken out: {unwanted}; first, {said}"
-        return draft.step(s, made, draft.keep(s, made, motion.candidate), Phase.ROLLING_BACK, reason)
-    served = frozenset({motion.version})
-    left = dataclasses.replace(s, good=Good(served, {}, immutable=False), motion=None, resting=frozenset())
-    made, kept = draft.config(left, served), dataclasses.replace(s.record, bake=None)
-    reason = f"publish {made}: {words.names(s.promoted)} can't be had any more, and version {motion.version} serves"
-    return draft.step(left, made, draft.keep(dataclasses.replace(left, record=kept), made), Phase.SETTLING, reason)
+    silent = f"pod {s.fleet.silent[0].name} says nothing" if s.fleet.silent else ""
+    if not (said := s.fleet.without(s.promoted) or silent):
+        return None
+    is_lost = all(s.fleet.is_nowhere(one) or wanted.lost(one, s.fleet) for one in s.promoted)
+    if not is_lost or s.fleet.lacking(s.fleet.model, {version}):
+        made = draft.config(s, s.loaded | {version})
+        phase = Phase.GROWING if is_lost else Phase.ROLLING_BACK
+        reason = f"version {version} is to be taken out: {unwanted}; first, {said}"
+        return draft.step(s, made, draft.keep(s, made, motion.candidate), phase, reason)
+    left = dataclasses.replace(s, good=Good(frozenset({version}), {}, immutable=False), motion=None, resting=frozenset())
+    left = dataclasses.replace(left, record=dataclasses.replace(s.record, bake=None))
+    made = draft.config(left, left.promoted)
+    reason = f"publish {made}: {words.names(s.promoted)} can't be had any more, and version {version} serves"
+    return draft.step(left, made, draft.keep(left, made), Phase.SETTLING, reason)
 
 
 def _without(s: Situation, motion: Motion, record: Record, reason: str) -> Step:

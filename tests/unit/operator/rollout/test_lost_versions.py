@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
-from tests.unit.operator.rollout.makers import NOW, desired, pod, seen
+from tests.unit.operator.rollout.makers import MODEL, NOW, desired, pod, seen, silent
 from tfmodel_operator.api.rollout_spec import Strategy
-from tfmodel_operator.plan.rollout import planner
+from tfmodel_operator.plan.rollout import fleet, planner, wanted
 from tfmodel_operator.plan.rollout.record import Candidate, Good, Record
 from tfmodel_operator.plan.rollout.step import Phase
 from tfmodel_serving import state
-from tfmodel_serving.model_config import All, Latest
+from tfmodel_serving.model_config import All, Latest, Specific
 
 
 def unready(name, versions, **given):
@@ -94,6 +94,38 @@ def with_gone(one):
     (model,) = one.report.models
     model = dataclasses.replace(model, versions=(state.VersionState(1, "Missing", "AVAILABLE"), *model.versions))
     return dataclasses.replace(one, report=dataclasses.replace(one.report, models=(model,)))
+
+
+@pytest.mark.parametrize(
+    ("pods", "phase", "served"),
+    [
+        pytest.param([pod("a", {1: "AVAILABLE", 2: "AVAILABLE"})], Phase.ROLLING_BACK, {1}, id="what is promoted is there"),
+        pytest.param([pod("a", {1: "LOADING", 2: "AVAILABLE"})], Phase.ROLLING_BACK, {1, 2}, id="it comes back"),
+        pytest.param([pod("a", {1: "AVAILABLE", 2: "AVAILABLE"}), silent()], Phase.ROLLING_BACK, {1, 2}, id="one pod says nothing"),
+        pytest.param([pod("a", {1: "Missing", 2: "AVAILABLE"})], Phase.SETTLING, {2}, id="it is gone"),
+        pytest.param(
+            [pod("a", {1: "Missing", 2: "AVAILABLE"}), pod("b", {1: "Missing", 2: "LOADING"})], Phase.GROWING, {1, 2},
+            id="it is gone, and not all pods have the other one yet",
+        ),
+        pytest.param(
+            [pod("a", {1: "Missing", 2: "AVAILABLE"}), pod("b", {1: "Missing", 2: "failed"})], Phase.ROLLING_BACK, {1},
+            id="it is gone, and a pod can't have the other one either: the agents keep what they have",
+        ),
+        pytest.param([pod("a", {1: "Missing", 2: "LOADING"})], Phase.ROLLING_BACK, {1}, id="nothing serves"),
+    ],
+)  # fmt: skip
+def test_what_is_no_longer_wanted_stays_where_nothing_else_serves(pods, phase, served):
+    """Else clients of a pod that has only the candidate, which Git doesn't ask for any more, would get nothing."""
+    step = plan(Specific((1, 3)), pods, GROWING)
+    assert (step.phase, step.config.versions) == (phase, served)
+
+
+def test_a_version_that_is_gone_is_lost_whether_or_not_a_pod_joins_that_says_nothing_of_it():
+    """Else pods of its successor were begun and given up by turns: with such a pod, 1 was not lost any more."""
+    pods = [with_gone(pod("a", {2: "AVAILABLE"})), pod("b", {1: "Missing", 2: "AVAILABLE"})]
+    for joining in ((), (unready("c", {2: "Incomplete"}),)):
+        assert wanted.lost(1, fleet.Fleet(MODEL, "now", (*pods, *joining)))
+    assert not wanted.lost(1, fleet.Fleet(MODEL, "now", (*pods, unready("c", {1: "LOADING"}))))
 
 
 def test_what_another_pod_has_is_waited_for():
