@@ -19,12 +19,12 @@ def leave(s: Situation) -> Step | None:
     failure = None if unwanted else failures.of_motion(s)
     if not unwanted and failure is None:
         return None
-    if unwanted and (waits := _kept_for_now(s, s.motion, unwanted)):
+    said = failure.message if failure else unwanted
+    if waits := _kept_for_now(s, s.motion, said, "" if failure else _silent(s)):
         return waits
     record = s.record
     if failure is not None and (failure.certain or not s.motion.candidate.with_template):
         record = _quarantined(s, record, s.motion.version, failure)
-    said = failure.message if failure else unwanted
     return _without(s, s.motion, record, f"version {s.motion.version} is taken out: {said}")
 
 
@@ -44,28 +44,33 @@ def take_back(s: Situation) -> Step | None:
     return _to_previous(s, bake, record, reason)
 
 
-def _kept_for_now(s: Situation, motion: Motion, unwanted: str) -> Step | None:
-    """What is no longer wanted stays while some ready pod has it and may lack what is promoted; if that is lost, for good.
+def _kept_for_now(s: Situation, motion: Motion, why: str, silent: str) -> Step | None:
+    """What is to be taken out stays while some ready pod has it and lacks what is promoted; where that is lost, for good.
 
-    So it is where the files of what is promoted went, or its server was restarted, while this was on its way in.
+    So it is where the files of what is promoted went, or a server was restarted, while this was on its way in.
+
+    Args:
+        why: It is to be taken out.
+        silent: Which pod may be such a one; ``""``: none.
     """
     version = motion.version
-    if s.immutable or motion.alone or not s.fleet.has(s.fleet.model, version) or s.fleet.failed(s.fleet.model, version):
-        return None
-    silent = f"pod {s.fleet.silent[0].name} says nothing" if s.fleet.silent else ""
-    if not (said := s.fleet.without(s.promoted) or silent):
+    said = s.fleet.without(s.promoted) or silent
+    if s.immutable or motion.alone or not said or not s.fleet.has(s.fleet.model, version):
         return None
     is_lost = all(s.fleet.is_nowhere(one) or wanted.lost(one, s.fleet) for one in s.promoted)
-    if not is_lost or s.fleet.lacking(s.fleet.model, {version}):
+    if not is_lost or silent or s.fleet.without(frozenset({version})):
         made = draft.config(s, s.loaded | {version})
-        phase = Phase.GROWING if is_lost else Phase.ROLLING_BACK
-        reason = f"version {version} is to be taken out: {unwanted}; first, {said}"
-        return draft.step(s, made, draft.keep(s, made, motion.candidate), phase, reason)
+        reason = f"version {version} is to be taken out: {why}; first, {said}"
+        return draft.step(s, made, draft.keep(s, made, motion.candidate), Phase.ROLLING_BACK, reason)
     left = dataclasses.replace(s, good=Good(frozenset({version}), {}, immutable=False), motion=None, resting=frozenset())
     left = dataclasses.replace(left, record=dataclasses.replace(s.record, bake=None))
     made = draft.config(left, left.promoted)
     reason = f"publish {made}: {words.names(s.promoted)} can't be had any more, and version {version} serves"
     return draft.step(left, made, draft.keep(left, made), Phase.SETTLING, reason)
+
+
+def _silent(s: Situation) -> str:
+    return f"pod {s.fleet.silent[0].name} says nothing" if s.fleet.silent else ""
 
 
 def _without(s: Situation, motion: Motion, record: Record, reason: str) -> Step:

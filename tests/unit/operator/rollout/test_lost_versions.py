@@ -54,6 +54,13 @@ def test_once_it_can_be_had_again_the_label_is_back():
     assert planner.plan_rollout(desired(All()), found, NOW).config.labels == {"stable": 2}
 
 
+def with_gone(one):
+    """Version 1 serves, and its directory is gone."""
+    (model,) = one.report.models
+    model = dataclasses.replace(model, versions=(state.VersionState(1, "Missing", "AVAILABLE"), *model.versions))
+    return dataclasses.replace(one, report=dataclasses.replace(one.report, models=(model,)))
+
+
 GROWING = Record(Good(frozenset({1}), {"stable": 1}), candidate=Candidate(2, NOW, NOW))
 
 
@@ -89,13 +96,6 @@ def test_what_was_lost_before_all_pods_were_replaced_makes_no_candidate_superflu
     assert step.phase is phase
 
 
-def with_gone(one):
-    """Version 1 serves, and its directory is gone."""
-    (model,) = one.report.models
-    model = dataclasses.replace(model, versions=(state.VersionState(1, "Missing", "AVAILABLE"), *model.versions))
-    return dataclasses.replace(one, report=dataclasses.replace(one.report, models=(model,)))
-
-
 @pytest.mark.parametrize(
     ("pods", "phase", "served"),
     [
@@ -104,12 +104,16 @@ def with_gone(one):
         pytest.param([pod("a", {1: "AVAILABLE", 2: "AVAILABLE"}), silent()], Phase.ROLLING_BACK, {1, 2}, id="one pod says nothing"),
         pytest.param([pod("a", {1: "Missing", 2: "AVAILABLE"})], Phase.SETTLING, {2}, id="it is gone"),
         pytest.param(
-            [pod("a", {1: "Missing", 2: "AVAILABLE"}), pod("b", {1: "Missing", 2: "LOADING"})], Phase.GROWING, {1, 2},
-            id="it is gone, and not all pods have the other one yet",
+            [pod("a", {1: "Missing", 2: "AVAILABLE"}), pod("b", {1: "Missing", 2: "LOADING"})], Phase.SETTLING, {2},
+            id="it is gone, and the other one is on its way in the pods that have nothing",
         ),
         pytest.param(
-            [pod("a", {1: "Missing", 2: "AVAILABLE"}), pod("b", {1: "Missing", 2: "failed"})], Phase.ROLLING_BACK, {1},
-            id="it is gone, and a pod can't have the other one either: the agents keep what they have",
+            [pod("a", {1: "Missing", 2: "AVAILABLE"}), pod("b", {1: "Missing", 2: "failed"})], Phase.SETTLING, {2},
+            id="it is gone, and a pod has neither",
+        ),
+        pytest.param(
+            [pod("a", {1: "Missing", 2: "AVAILABLE"}), with_gone(pod("b", {2: "LOADING"}))], Phase.ROLLING_BACK, {1, 2},
+            id="its files are gone, and one pod has it and the other pod the other one",
         ),
         pytest.param([pod("a", {1: "Missing", 2: "LOADING"})], Phase.ROLLING_BACK, {1}, id="nothing serves"),
     ],
@@ -118,6 +122,17 @@ def test_what_is_no_longer_wanted_stays_where_nothing_else_serves(pods, phase, s
     """Else clients of a pod that has only the candidate, which Git doesn't ask for any more, would get nothing."""
     step = plan(Specific((1, 3)), pods, GROWING)
     assert (step.phase, step.config.versions) == (phase, served)
+
+
+def test_what_has_failed_stays_until_the_pods_that_have_nothing_else_have_what_is_promoted():
+    """A server was restarted while the candidate loaded elsewhere, and its deadline ran out."""
+    pods = [pod("a", {1: "AVAILABLE", 2: "LOADING"}), pod("b", {1: "LOADING", 2: "AVAILABLE"})]
+    step = plan(Latest(1), pods, GROWING, now=NOW + 100)
+    assert (step.phase, step.config.versions, step.record.quarantine) == (Phase.ROLLING_BACK, {1, 2}, ())
+    pods[1] = pod("b", {1: "AVAILABLE", 2: "AVAILABLE"})
+    step = plan(Latest(1), pods, GROWING, now=NOW + 100)
+    assert (step.phase, step.config.versions) == (Phase.ROLLING_BACK, {1})
+    assert step.record.quarantined(2)
 
 
 def test_a_version_that_is_gone_is_lost_whether_or_not_a_pod_joins_that_says_nothing_of_it():
