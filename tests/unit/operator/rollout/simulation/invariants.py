@@ -153,15 +153,24 @@ class Watch:
         wish = self.cluster.desired.labels
         wanted = {"stable"} if wish is None else set(wish)
         usable = {pod: wanted & {label for label, _ in self._serving[pod][1]} for pod in ready}
-        by_config: dict[str, set[frozenset[str]]] = {}
-        for pod, labels in usable.items():
-            by_config.setdefault(pod.template[1], set()).add(frozenset(labels) | (wanted & self._lost(pod)))
-        differing = any(len(found) > 1 for found in by_config.values())
-        missing = any(wanted & set(pod.mounted.config.labels) - labels - self._lost(pod) for pod, labels in usable.items())
+        amiss = self._labels_are_amiss(usable, wanted)
         quiet = self.cluster.operator and not any(pod.muted or self._faulted_lately(pod) for pod in ready)
-        self._differing_since = (self._differing_since or self.cluster.now) if (differing or missing) and quiet else None
+        self._differing_since = (self._differing_since or self.cluster.now) if amiss and quiet else None
         lasts = self.cluster.now - self._differing_since if self._differing_since else 0.0
         assert lasts < LABELS_SECONDS, {pod.name: labels for pod, labels in usable.items()}
+
+    def _labels_are_amiss(self, usable: dict[Pod, set[str]], wanted: set[str]) -> bool:
+        """Tell whether some pod lacks a label that it, or another one of its config, has."""
+        due = {pod: wanted & set(pod.mounted.config.labels) for pod in usable}
+        alike = len({(pod.template[1], *sorted(labels)) for pod, labels in usable.items()}) <= len({pod.template[1] for pod in usable})
+        if alike and all(due[pod] <= labels for pod, labels in usable.items()):
+            return False  # as nearly always: what is lost need not be asked
+        lost = {pod: self._lost(pod) for pod in usable}
+        by_config: dict[str, set[frozenset[str]]] = {}
+        for pod, labels in usable.items():
+            by_config.setdefault(pod.template[1], set()).add(frozenset(labels) | (wanted & lost[pod]))
+        differing = any(len(found) > 1 for found in by_config.values())
+        return differing or any(due[pod] - labels - lost[pod] for pod, labels in usable.items())
 
     def _lost(self, pod: Pod) -> set[str]:
         """The labels that a pod has mounted, of versions whose files are gone, or bad.
