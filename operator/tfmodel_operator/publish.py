@@ -32,8 +32,9 @@ async def publish(body: Body, status: dict[str, Any], key: Key, world: World, *,
     memory.news_since = now if memory.news_since is None else memory.news_since
     due = memory.written + patience - now
     if patience:
-        # One version after another may be told of: what clients get meanwhile is not kept back until the last of them.
-        told = min(memory.told, memory.news_since)
+        # One version after another may be told of: what clients get meanwhile is not kept back until the last of them. A new
+        # TFModel has nothing to keep back, and is mostly Ready a moment after its pods were told what it is pinned to.
+        told = min(memory.told, memory.news_since) if "conditions" in before else memory.told
         due = max(due, memory.news_since + gather_seconds - now, told + pace.ECHO_SECONDS - now)
     if due > 0:
         return due

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 
+import pytest
 from aiohttp import web
 
 from tests.unit.operator.makers import body
@@ -107,8 +108,16 @@ def test_what_a_pod_that_was_just_told_answers_is_waited_for_unless_ready_change
     assert 0 < looks[0] <= pace.ECHO_SECONDS
 
 
-def test_pods_that_are_told_of_one_version_after_the_other_keep_no_news_back():
+@pytest.mark.parametrize(
+    ("before", "writes"),
+    [
+        pytest.param(status(reason="ModelLoading"), 1, id="what clients get meanwhile is told"),
+        pytest.param({"observedGeneration": -1}, 0, id="a new TFModel waits: it is Ready in a moment"),
+    ],
+)
+def test_pods_that_are_told_of_one_version_after_the_other_keep_no_news_back(before, writes):
     models = Models()
+    models.body["status"] = before
 
     async def test():
         async with api(models) as client:
@@ -120,7 +129,7 @@ def test_pods_that_are_told_of_one_version_after_the_other_keep_no_news_back():
             await publish.publish(world.store.model(KEY), status(reason="RollingOut"), KEY, world)
 
     run(test)
-    assert len(models.writes) == 1
+    assert len(models.writes) == writes
 
 
 def progress(*pods, versions=(1,), good=(1,)):
