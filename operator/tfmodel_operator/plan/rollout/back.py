@@ -45,23 +45,25 @@ def take_back(s: Situation) -> Step | None:
 
 
 def _kept_for_now(s: Situation, motion: Motion, why: str, silent: str) -> Step | None:
-    """What is to be taken out stays while some ready pod has it and lacks what is promoted; where that is lost, for good.
+    """What is to be taken out stays while a ready pod has it and is yet to load what is promoted; where that is lost, for good.
 
-    So it is where the files of what is promoted went, or a server was restarted, while this was on its way in.
+    So it is where the files of what is promoted went, or a server was restarted, while this was on its way in. A pod that can't
+    load what is promoted isn't waited for: its agent keeps what it has.
 
     Args:
         why: It is to be taken out.
         silent: Which pod may be such a one; ``""``: none.
     """
-    version = motion.version
-    said = s.fleet.without(s.promoted) or silent
-    if s.immutable or motion.alone or not said or not s.fleet.has(s.fleet.model, version):
+    version, fleet = motion.version, s.fleet
+    if s.immutable or motion.alone or not fleet.has(fleet.model, version) or not (fleet.without(s.promoted) or silent):
         return None
-    is_lost = all(s.fleet.is_nowhere(one) or wanted.lost(one, s.fleet) for one in s.promoted)
-    if not is_lost or silent or s.fleet.without(frozenset({version})):
+    is_lost = all(fleet.is_nowhere(one) or wanted.lost(one, fleet) for one in s.promoted)
+    if waits := fleet.short_of(frozenset({version}) if is_lost else s.promoted) or silent:
         made = draft.config(s, s.loaded | {version})
-        reason = f"version {version} is to be taken out: {why}; first, {said}"
+        reason = f"version {version} is to be taken out: {why}; first, {waits}"
         return draft.step(s, made, draft.keep(s, made, motion.candidate), Phase.ROLLING_BACK, reason)
+    if not is_lost:
+        return None
     left = dataclasses.replace(s, good=Good(frozenset({version}), {}, immutable=False), motion=None, resting=frozenset())
     left = dataclasses.replace(left, record=dataclasses.replace(s.record, bake=None))
     made = draft.config(left, left.promoted)

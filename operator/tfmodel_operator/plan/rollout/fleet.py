@@ -137,6 +137,16 @@ class Fleet:
                 return f"pod {pod.name} has to load version {min(versions - served)}"
         return ""
 
+    def short_of(self, versions: frozenset[int]) -> str:
+        """Return which ready pod serves something, and is yet to load some of ``versions``, and can; ``""``: none is known to."""
+        for pod in self.ready:
+            served = available(pod, self.model)
+            said = {version: self.said(pod, self.model, version) for version in versions - served}
+            coming = [version for version, found in said.items() if found is None or not _is_hopeless(found)]
+            if served and coming:
+                return f"pod {pod.name} has to load version {min(coming)}"
+        return ""
+
     def has(self, name: str, version: int) -> int:
         """Return the number of ready pods that have ``version`` of ``name`` AVAILABLE."""
         return sum(1 for pod in self.ready if version in available(pod, name))

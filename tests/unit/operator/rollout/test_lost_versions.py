@@ -101,11 +101,15 @@ def test_what_was_lost_before_all_pods_were_replaced_makes_no_candidate_superflu
     [
         pytest.param([pod("a", {1: "AVAILABLE", 2: "AVAILABLE"})], Phase.ROLLING_BACK, {1}, id="what is promoted is there"),
         pytest.param([pod("a", {1: "LOADING", 2: "AVAILABLE"})], Phase.ROLLING_BACK, {1, 2}, id="it comes back"),
+        pytest.param(
+            [pod("a", {1: "failed", 2: "AVAILABLE"}), pod("b", {1: "AVAILABLE", 2: "AVAILABLE"})], Phase.ROLLING_BACK, {1},
+            id="one pod can't load it, and its agent keeps what it has: a version that mends it must not be held up",
+        ),
         pytest.param([pod("a", {1: "AVAILABLE", 2: "AVAILABLE"}), silent()], Phase.ROLLING_BACK, {1, 2}, id="one pod says nothing"),
         pytest.param([pod("a", {1: "Missing", 2: "AVAILABLE"})], Phase.SETTLING, {2}, id="it is gone"),
         pytest.param(
             [pod("a", {1: "Missing", 2: "AVAILABLE"}), pod("b", {1: "Missing", 2: "LOADING"})], Phase.SETTLING, {2},
-            id="it is gone, and the other one is on its way in the pods that have nothing",
+            id="it is gone, and the other one is on its way in the pod that has nothing",
         ),
         pytest.param(
             [pod("a", {1: "Missing", 2: "AVAILABLE"}), pod("b", {1: "Missing", 2: "failed"})], Phase.SETTLING, {2},

@@ -101,14 +101,20 @@ class Watch:
     def _nothing_goes_early(self, before: configs.Config, after: configs.Config, good: frozenset[int]) -> None:
         """What serves isn't dropped before a ready pod has something that stays: its agent would save it, and it would be too few.
 
-        But a first version whose approval is withdrawn: that is what was asked for.
+        But a first version whose approval is withdrawn: that is what was asked for. And in a pod whose server can't load what is
+        promoted: it isn't waited for, and its agent does keep what serves.
         """
         rollout = self.cluster.desired.rollout
         if not good and rollout.approval is Approval.MANUAL and rollout.approved_version not in before.versions:
             return
+
+        def cannot(pod: Pod) -> bool:
+            there = pod.mount.at(self.cluster.now)
+            return all(version in there and not there[version].good for version in good & after.versions)
+
         for pod in self.cluster.pods:
             served = set(pod.serves(MODEL))
-            if pod.ready and served & (before.versions - after.versions) and not self._faulted_lately(pod):
+            if pod.ready and served & (before.versions - after.versions) and not self._faulted_lately(pod) and not cannot(pod):
                 assert served & after.versions & good, f"{pod.name} has {sorted(served)}, and {after} is published"
 
     def _labels_stay(self, before: configs.Config, after: configs.Config) -> None:
