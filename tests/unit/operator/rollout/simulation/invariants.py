@@ -110,7 +110,8 @@ class Watch:
 
         def cannot(pod: Pod) -> bool:
             there = pod.mount.at(self.cluster.now)
-            return all(version in there and not there[version].good for version in good & after.versions)
+            found = [there[version] for version in good & after.versions if version in there]
+            return bool(found) and not any(files.good for files in found)
 
         for pod in self.cluster.pods:
             served = set(pod.serves(MODEL))
