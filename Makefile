@@ -82,7 +82,7 @@ bench-shared: $(STAMP)  ## The figures of models on shared servers (ARGS=); the 
 fuzz: $(STAMP)  ## Fuzz the readers of files for five minutes
 	@$(RUN) -m tests.fuzz --seconds 300
 
-soak: $(STAMP)  ## A million steps of random walks against the rollout planner (STEPS=); takes an hour
+soak: $(STAMP)  ## A million steps of random walks against the rollout planner (STEPS=); takes half an hour
 	@ROLLOUT_STEPS=$(or $(STEPS),1000000) $(PYTEST) $(BY_TWO) --exitfirst --verbose --timeout=0 tests/unit/operator/rollout/test_walks.py
 
 test-api: $(STAMP)  ## Tests against a real API server, without nodes
