@@ -6,13 +6,13 @@ import dataclasses
 import time
 from typing import Any
 
-from tfmodel_operator import applying, publish, reconcile_joined, reconcile_server
+from tfmodel_operator import applying, publish, reconcile_joined, reconcile_server, server_objects
 from tfmodel_operator.api import facts, labels, rules, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
 from tfmodel_operator.cluster import existence
 from tfmodel_operator.cluster.store import Body
-from tfmodel_operator.observe import observe, workload
+from tfmodel_operator.observe import observe
 from tfmodel_operator.plan import plan as plans
 from tfmodel_operator.plan import service
 from tfmodel_operator.status import pace
@@ -87,7 +87,7 @@ async def _bring_about(body: Body, key: Key, world: World) -> Desired | None:
         spec.InvalidSpec, model_config.InvalidModelConfig: Nothing follows from it.
         Vanished: See there.
     """
-    memory, children, said = world.memory(key), world.store.children(key), _said(key, world)
+    memory, children, said = world.memory(key), world.store.children(key), server_objects.pod_facts(key, world)
     if memory.desired is None and children.deployment is not None and world.agents.pending(key):
         return None
     if reconcile_joined.is_moving(key, world) and reconcile_joined.is_home_unheard(key, world):
@@ -127,7 +127,7 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
         raise Vanished
     publish.tell_step(last.progress if last else None, plan.progress)
     in_place, problem = await applying.apply(plan.objects, key, world, kept=plan.kept)
-    said, progress = _said(key, world), plan.progress
+    said, progress = server_objects.pod_facts(key, world), plan.progress
     if in_place and world.store.model(key) is body:
         edition = world.store.edition(key)  # what has changed meanwhile is what we changed
         progress = plans.look(model, children, said, plan.template_hash, world.now())
@@ -145,24 +145,11 @@ async def _carry_out(body: Body, said: tuple[facts.PodFacts, ...], key: Key, wor
     return found
 
 
-def _said(key: Key, world: World) -> tuple[facts.PodFacts, ...]:
-    """Return what is known of the pods of the server."""
-    return observe.pod_facts(world.store.children(key).deployment, _pods(key, world), world.agents.report)
-
-
-def _pods(key: Key, world: World) -> tuple[Body, ...]:
-    """Return the pods of the server that are not on their way out, whose agents are followed from now on."""
-    found = world.store.children(key).pods
-    pods = tuple(pod for pod in found if workload.belongs_to(pod, key[1]) and not workload.terminating(pod))
-    world.agents.follow(key, pods)
-    return pods
-
-
 async def _touch(desired: Desired, key: Key, world: World) -> None:
     """Annotate pods whose agent has an older config, which makes the kubelet bring them the new one at once."""
     if desired.problem is not None or not desired.touches or not desired.config_hash:
         return
-    for pod in _pods(key, world):
+    for pod in server_objects.live_pods(key, world):
         metadata, report = pod["metadata"], world.agents.report(pod["metadata"]["uid"])
         annotations = metadata.get("annotations", {})
         touched = annotations.get(labels.CONFIG_HASH) == desired.config_hash or labels.CONFIG in annotations
@@ -175,7 +162,7 @@ async def _touch(desired: Desired, key: Key, world: World) -> None:
 def _invalid(body: Body, error: Exception, key: Key, world: World) -> dict[str, Any]:
     too_large = isinstance(error, model_config.ModelConfigTooLarge)
     finding = Finding("False", Reason.CONFIG_TOO_LARGE if too_large else Reason.INVALID_SPEC, str(error))
-    pods = reconcile_joined.serving(body, key, world) or _said(key, world)
+    pods = reconcile_joined.serving(body, key, world) or server_objects.pod_facts(key, world)
     name = str(body.get("spec", {}).get("modelName", key[1]))
     generation = body["metadata"]["generation"]
     return statuses.invalid(body.get("status", {}), finding, generation, world.timestamp(), pods=pods, model_name=name)

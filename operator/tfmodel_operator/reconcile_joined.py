@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 from typing import Any
 
-from tfmodel_operator import applying, placing, publish
+from tfmodel_operator import applying, placing, publish, server_objects
 from tfmodel_operator.api import facts, kinds, labels, spec
 from tfmodel_operator.api.conditions import Finding, Reason
 from tfmodel_operator.api.kinds import Key
@@ -133,7 +134,7 @@ def is_home_unheard(key: Key, world: World) -> bool:
     """Tell whether it is not known yet what the pods serve that the Service of a model selects, as after a start of ours."""
     home = moves.points_to(live_service(key, world))
     if home == key[1]:
-        _follow_own(key, world)
+        server_objects.live_pods(key, world)
         return world.agents.pending(key)
     there = key[0], home
     owner = world.store.owner(there)
@@ -156,7 +157,7 @@ def own_home(model: spec.TFModel, world: World) -> moves.Home | None:
     live = live_service(key, world)
     home = service_home(model, model.server_label, world, now)
     stays = home.server != moves.points_to(live) or moves.lingers_seconds(live, model.server, now)
-    return home if stays else moves.Home(home.server)
+    return home if stays else dataclasses.replace(home, moved="")
 
 
 def serving(body: Body, key: Key, world: World) -> tuple[facts.PodFacts, ...]:
@@ -180,17 +181,7 @@ def pods_on(model: spec.TFModel, server: str, world: World) -> tuple[facts.PodFa
         return shared.pods.get(model.name, ()) if shared is not None else ()
     if server != model.name:
         return ()
-    key = (model.namespace, model.name)
-    own = _follow_own(key, world)
-    return observe.pod_facts(world.store.children(key).deployment, own, world.agents.report)
-
-
-def _follow_own(key: Key, world: World) -> list[Body]:
-    """Return a model's own pods that are not on their way out, whose agents are followed from now on."""
-    pods = world.store.children(key).pods
-    own = [pod for pod in pods if workload.belongs_to(pod, key[1]) and not workload.terminating(pod)]
-    world.agents.follow(key, own)
-    return own
+    return server_objects.pod_facts((model.namespace, model.name), world)
 
 
 def _selected(model: spec.TFModel, live: Body | None, world: World) -> tuple[facts.PodFacts, ...]:

@@ -177,6 +177,7 @@ def _waits_for_claim(key: Key, world: World) -> bool:
 
 
 def pod_facts(key: Key, world: World) -> tuple[facts.PodFacts, ...]:
+    """Return what is known of the pods of the server."""
     return observe.pod_facts(world.store.children(key).deployment, live_pods(key, world), world.agents.report)
 
 

@@ -64,8 +64,8 @@ def _kept_for_now(s: Situation, motion: Motion, why: str, silent: str) -> Step |
         return draft.step(s, made, draft.keep(s, made, motion.candidate), Phase.ROLLING_BACK, reason)
     if not is_lost:
         return None
-    left = dataclasses.replace(s, good=Good(frozenset({version}), {}, immutable=False), motion=None, resting=frozenset())
-    left = dataclasses.replace(left, record=dataclasses.replace(s.record, bake=None))
+    good, record = Good(frozenset({version}), {}, immutable=False), dataclasses.replace(s.record, bake=None)
+    left = dataclasses.replace(s, good=good, motion=None, resting=frozenset(), record=record)
     made = draft.config(left, left.promoted)
     reason = f"publish {made}: {words.names(s.promoted)} can't be had any more, and version {version} serves"
     return draft.step(left, made, draft.keep(left, made), Phase.SETTLING, reason)
